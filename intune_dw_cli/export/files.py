@@ -1,0 +1,183 @@
+"""Files that appear whole or not at all, private to the user.
+
+A file is written as `NAME.partial` beside its final name, then flushed to the disk, checked and renamed. Only the
+rename makes it real; whatever stops the process before leaves the final name untouched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import io
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from intune_dw_cli.errors import OutputError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
+
+PARTIAL = ".partial"
+_FILE_MODE = 0o600
+_FOLDER_MODE = 0o700
+
+
+class AtomicFile(io.RawIOBase):
+    """A binary file under construction: counts and hashes what is written.
+
+    Args:
+        path: The final name. Missing folders are made.
+
+    Raises:
+        OutputError: the disk does not take it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.partial = path.with_name(path.name + PARTIAL)
+        self.size = 0
+        self._hash = hashlib.sha256()
+        self._file: io.BufferedWriter | None = None
+        with disk_errors(path):
+            make_folder(path.parent)
+            self._file = open_private(self.partial)
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def write(self, data: Buffer, /) -> int:
+        """Append bytes. Raises OutputError when the disk does not take them."""
+        view = memoryview(data)
+        assert self._file is not None, "written after the end"
+        with disk_errors(self.path):
+            self._file.write(view)
+        self._hash.update(view)
+        self.size += view.nbytes
+        return view.nbytes
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of what was written so far."""
+        return self._hash.hexdigest()
+
+    def prepare(self) -> None:
+        """Flush to the disk and check the length, without giving the final name yet."""
+        assert self._file is not None, "ended twice"
+        with disk_errors(self.path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            written = os.fstat(self._file.fileno()).st_size
+            self._file.close()
+        self._file = None
+        if written != self.size:
+            raise OutputError(
+                f"{self.partial} has {written} bytes on the disk, {self.size} were written",
+                hint="Something else writes to this folder, or the disk is failing.",
+            )
+
+    def commit(self) -> None:
+        """Give the file its final name, replacing what was there; durable on return."""
+        if self._file is not None:
+            self.prepare()
+        with disk_errors(self.path):
+            os.replace(self.partial, self.path)  # noqa: PTH105 - the atomic primitive, by its name
+            sync_folder(self.path.parent)
+
+    def discard(self) -> None:
+        """Remove what was written. Does nothing after `commit`."""
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()
+            self._file = None
+        with contextlib.suppress(OSError):
+            self.partial.unlink()
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a whole small file."""
+    file = AtomicFile(path)
+    try:
+        file.write(data)
+        file.commit()
+    except BaseException:
+        file.discard()
+        raise
+
+
+def open_private(path: Path) -> io.BufferedWriter:
+    """Create a file that only the user can read, replacing a left-over; never follows a symbolic link."""
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+    descriptor = os.open(path, flags, _FILE_MODE)
+    if hasattr(os, "fchmod"):
+        os.fchmod(descriptor, _FILE_MODE)  # whatever the umask says
+    return os.fdopen(descriptor, "wb")
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder and its missing parents, each for the user alone; folders that exist are left as they are."""
+    missing = []
+    while not path.exists():
+        missing.append(path)
+        path = path.parent
+    for folder in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=_FOLDER_MODE)
+            folder.chmod(_FOLDER_MODE)
+
+
+def sync_folder(path: Path) -> None:
+    """Make renames in a folder durable, where the system has a way to (POSIX)."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems
+            raise
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError about a path into an OutputError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise output_error(error, path) from None
+
+
+def output_error(error: OSError, path: Path) -> OutputError:
+    """Return the OutputError for an OSError."""
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+        return OutputError(
+            f"no space left on the disk while writing {path}{_free(path)}",
+            hint="Free space or choose another disk, then run the same command again; what is complete is kept.",
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return OutputError(
+            f"{path} cannot be written: {error.strerror}",
+            hint="Check the permissions, and on Windows whether another program has the file open.",
+        )
+    if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+        return OutputError(
+            f"{path} cannot be written: something else is in the way ({error.strerror})",
+            hint="Choose another name, or move what is there.",
+        )
+    return OutputError(f"{path} cannot be written: {error.strerror or error}", hint="Check the path and the disk.")
+
+
+def _free(path: Path) -> str:
+    for folder in path.parents:
+        with contextlib.suppress(OSError):
+            return f" ({shutil.disk_usage(folder).free // (1024 * 1024)} MiB free)"
+    return ""

@@ -1,0 +1,182 @@
+"""One file from many slices, its rows in DateKey order whatever the number of workers.
+
+The first unfinished slice writes straight to the file. Slices ahead of it keep their rows aside, first in memory and
+then on disk (Arrow IPC, no encoding cost), and are taken in when their turn comes: memory does not grow with the rows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import threading
+from pathlib import Path
+
+import pyarrow as pa
+
+from intune_dw_cli.data.formats import Sink
+from intune_dw_cli.data.schema import CollectionSchema
+from intune_dw_cli.errors import InterruptedRunError
+from intune_dw_cli.export.files import disk_errors, make_folder, open_private
+from intune_dw_cli.export.parts import split_by_day
+
+_IN_MEMORY = 8 * 1024 * 1024
+_POLL = 0.5
+
+
+class OrderedOutput:
+    """Takes the slices of one collection, in any order, and writes them in the order of their numbers.
+
+    Args:
+        sink: Where the rows go.
+        schema: The columns.
+        folder: Where rows may be kept aside; made when needed and removed at the end.
+        look_ahead: How many slices beyond the first unfinished one may be open.
+        stop: Set when the run is to end.
+    """
+
+    def __init__(
+        self, sink: Sink, schema: CollectionSchema, folder: Path, *, look_ahead: int, stop: threading.Event
+    ) -> None:
+        self._sink = sink
+        self._schema = schema
+        self._folder = folder
+        self._look_ahead = look_ahead
+        self._stop = stop
+        self._turn = 0
+        self._slots: dict[int, _Slot] = {}
+        self._changed = threading.Condition()
+        self.rows = 0
+
+    def slot(self, number: int, *, by_day: bool) -> _Slot:
+        """Return the place for a slice's rows; waits while the slice is too far ahead of the first unfinished one."""
+        with self._changed:
+            while number > self._turn + self._look_ahead:
+                if self._stop.is_set():
+                    raise InterruptedRunError("stopped before the end")
+                self._changed.wait(_POLL)
+            slot = _Slot(self, number, by_day)
+            self._slots[number] = slot
+            return slot
+
+    @property
+    def turn(self) -> int:
+        """The number of the first slice that is not wholly written."""
+        return self._turn
+
+    def end(self) -> None:
+        """End the file: all slices are written."""
+        self._sink.close()
+
+    def close(self) -> None:
+        """Remove what was kept aside."""
+        for slot in self._slots.values():
+            slot.drop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def take(self, slot: _Slot, batch: pa.RecordBatch) -> None:
+        """Write a batch of the slice whose turn it is, or keep it aside."""
+        with self._changed:
+            direct = slot.number == self._turn and not slot.by_day
+            if direct:
+                self._drain(slot)
+                self._write(batch)
+        if not direct:
+            for day, rows in split_by_day(batch, self._schema.date_key if slot.by_day else None):
+                slot.keep(day, rows, self._folder)
+
+    def finished(self, slot: _Slot) -> None:
+        """Note that a slice has given all its rows; write it, and those behind it, as far as the turn goes."""
+        with self._changed:
+            slot.done = True
+            while (head := self._slots.get(self._turn)) is not None and head.done:
+                self._drain(head)
+                del self._slots[self._turn]
+                self._turn += 1
+            self._changed.notify_all()
+
+    def _drain(self, slot: _Slot) -> None:
+        for day in sorted(slot.kept, key=lambda d: (d is not None, d or 0)):
+            for batch in slot.kept[day].batches():
+                self._write(batch)
+        slot.drop()
+
+    def _write(self, batch: pa.RecordBatch) -> None:
+        self._sink.write(batch)
+        self.rows += batch.num_rows
+
+
+class _Slot:
+    """The rows of one slice on their way into an OrderedOutput."""
+
+    def __init__(self, output: OrderedOutput, number: int, by_day: bool) -> None:
+        self._output = output
+        self.number = number
+        self.by_day = by_day
+        self.done = False
+        self.kept: dict[int | None, _Spill] = {}
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Append decoded rows."""
+        self._output.take(self, batch)
+
+    def finish(self) -> tuple[()]:
+        """All rows of the slice were given."""
+        self._output.finished(self)
+        return ()
+
+    def abort(self) -> None:
+        """Forget rows that were kept aside (rows already written stay: the whole file is then discarded)."""
+        self.drop()
+
+    def keep(self, day: int | None, batch: pa.RecordBatch, folder: Path) -> None:
+        """Put rows aside."""
+        spill = self.kept.get(day)
+        if spill is None:
+            spill = self.kept[day] = _Spill(folder / f"{self.number}-{day}.arrow")
+        spill.add(batch)
+
+    def drop(self) -> None:
+        """Release what was kept aside."""
+        for spill in self.kept.values():
+            spill.drop()
+        self.kept.clear()
+
+
+class _Spill:
+    """Batches in order: in memory up to 8 MiB, then in a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._memory: list[pa.RecordBatch] = []
+        self._bytes = 0
+        self._file: pa.PythonFile | None = None
+        self._writer: pa.RecordBatchStreamWriter | None = None
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        if self._writer is None and self._bytes + batch.nbytes <= _IN_MEMORY:
+            self._memory.append(batch)
+            self._bytes += batch.nbytes
+            return
+        with disk_errors(self._path):
+            if self._writer is None:
+                make_folder(self._path.parent)
+                self._file = pa.PythonFile(open_private(self._path), mode="w")
+                self._writer = pa.ipc.new_stream(self._file, batch.schema)
+                for earlier in self._memory:
+                    self._writer.write_batch(earlier)
+                self._memory.clear()
+            self._writer.write_batch(batch)
+
+    def batches(self) -> list[pa.RecordBatch] | pa.RecordBatchStreamReader:
+        if self._writer is None or self._file is None:
+            return self._memory
+        self._writer.close()
+        self._file.close()
+        return pa.ipc.open_stream(pa.memory_map(str(self._path)))
+
+    def drop(self) -> None:
+        self._memory = []
+        if self._file is not None:
+            self._file.close()
+            with contextlib.suppress(OSError):  # Windows keeps a mapped file until it is unmapped
+                self._path.unlink()

@@ -1,0 +1,187 @@
+"""One file a slice, or one file a day where a slice holds several: the parts of an archive or a partitioned folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from intune_dw_cli.data.formats import FileFormat, Sink
+from intune_dw_cli.data.schema import CollectionSchema
+from intune_dw_cli.export.files import AtomicFile
+
+_NO_DAY = "__HIVE_DEFAULT_PARTITION__"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A committed file.
+
+    Attributes:
+        path: Relative to the root of the output, with `/`.
+        date_key: The day it holds (yyyymmdd), None for a collection without DateKey.
+        sha256: Hex digest of the file's bytes.
+        first_key, last_key: Key of the first and the last row in the file, None where it has no row or no key.
+        additional: Whether it has the column `_additional`.
+    """
+
+    path: str
+    date_key: int | None
+    rows: int
+    bytes: int
+    sha256: str
+    first_key: tuple[Any, ...] | None
+    last_key: tuple[Any, ...] | None
+    additional: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PartNaming:
+    """Where the parts of a collection lie below the root.
+
+    Attributes:
+        folder: The collection's folder, with `/`.
+        stem: The file name without suffix where there are no days.
+        suffix: For instance `.csv.gz`.
+    """
+
+    folder: str
+    stem: str
+    suffix: str
+
+    def whole(self) -> str:
+        """Return the path of a collection without days."""
+        return f"{self.folder}/{self.stem}{self.suffix}"
+
+    def day(self, date_key: int | None) -> str:
+        """Return the path of a day, hive style, so that DuckDB, Spark and pandas read the folder as one table."""
+        return f"{self.folder}/dateKey={_NO_DAY if date_key is None else date_key}/part{self.suffix}"
+
+
+class PartsOutput:
+    """Writes the rows of one slice into parts.
+
+    Args:
+        root: The output's root folder.
+        naming: Names of the parts.
+        fmt: CSV or Parquet.
+        schema: The columns.
+        additional: Whether the rows have the column `_additional`.
+        provenance: Text pairs for Parquet's schema metadata.
+        day: The DateKey that all rows have, None where there is none or rows tell it (`by_day`).
+        by_day: Whether rows are divided into one part a day.
+        keep_empty: Whether a slice without rows leaves an empty part also where it is divided by day.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        naming: PartNaming,
+        fmt: FileFormat,
+        schema: CollectionSchema,
+        *,
+        additional: bool,
+        provenance: Mapping[str, str],
+        day: int | None,
+        by_day: bool,
+        keep_empty: bool = False,
+    ) -> None:
+        self._root = root
+        self._naming = naming
+        self._schema = schema
+        self._additional = additional
+        self._fmt, self._provenance = fmt, provenance
+        self._by_day = by_day
+        self._keep_empty = keep_empty
+        self._parts: dict[int | None, _OpenPart] = {}
+        self._day = day
+        if not by_day:
+            self._part(day, naming.whole() if day is None else naming.day(day))
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Append decoded rows. Raises OutputError when the disk does not take them."""
+        if not self._by_day:
+            self._parts[self._day].write(batch)
+            return
+        for day, rows in split_by_day(batch, self._schema.date_key):
+            self._part(day, self._naming.day(day)).write(rows)
+
+    def finish(self) -> tuple[Part, ...]:
+        """End all files, make sure they are on the disk, then give them their final names."""
+        if not self._parts and self._keep_empty:
+            self._part(None, self._naming.whole())
+        order = sorted(self._parts, key=lambda d: (d is not None, d or 0))
+        for day in order:
+            self._parts[day].prepare()
+        return tuple(self._parts[day].commit() for day in order)
+
+    def abort(self) -> None:
+        """Remove what was written."""
+        for part in self._parts.values():
+            part.discard()
+
+    def _part(self, day: int | None, path: str) -> _OpenPart:
+        part = self._parts.get(day)
+        if part is None:
+            file = AtomicFile(self._root / PurePosixPath(path))
+            part = self._parts[day] = _OpenPart(path, day, file, self._schema.key, self._additional)
+            part.sink = self._fmt.open(file, self._schema, additional=self._additional, provenance=self._provenance)
+        return part
+
+
+class _OpenPart:
+    def __init__(self, path: str, day: int | None, file: AtomicFile, key: tuple[str, ...], additional: bool) -> None:
+        self.path, self.day, self.file, self.key, self.additional = path, day, file, key, additional
+        self.sink: Sink
+        self.rows = 0
+        self.first_key: tuple[Any, ...] | None = None
+        self.last_key: tuple[Any, ...] | None = None
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        if batch.num_rows == 0:
+            return
+        if self.rows == 0:
+            self.first_key = self._key_of(batch, 0)
+        self.last_key = self._key_of(batch, batch.num_rows - 1)
+        self.rows += batch.num_rows
+        self.sink.write(batch)
+
+    def prepare(self) -> None:
+        self.sink.close()
+        self.file.prepare()
+
+    def commit(self) -> Part:
+        self.file.commit()
+        return Part(
+            self.path,
+            self.day,
+            self.rows,
+            self.file.size,
+            self.file.sha256,
+            self.first_key,
+            self.last_key,
+            self.additional,
+        )
+
+    def discard(self) -> None:
+        self.file.discard()
+
+    def _key_of(self, batch: pa.RecordBatch, row: int) -> tuple[Any, ...] | None:
+        return tuple(batch.column(k)[row].as_py() for k in self.key) or None
+
+
+def split_by_day(batch: pa.RecordBatch, date_key: str | None) -> list[tuple[int | None, pa.RecordBatch]]:
+    """Divide rows by their DateKey, in ascending order of days; the order within a day stays."""
+    if date_key is None:
+        return [(None, batch)]
+    column = batch.column(date_key)
+    days = column.unique().to_pylist()
+    if len(days) == 1:
+        return [(days[0], batch)]
+    ordered = sorted(days, key=lambda d: (d is not None, d or 0))
+    masks = [pc.is_null(column) if d is None else pc.equal(column, d) for d in ordered]
+    return [(d, batch.filter(m)) for d, m in zip(ordered, masks, strict=True)]

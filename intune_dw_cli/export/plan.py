@@ -1,0 +1,122 @@
+"""What will be fetched: a collection as slices, so that no row is outside the plan whatever the true retention is."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from intune_dw_cli.data.datekey import DateKeyRange
+from intune_dw_cli.data.schema import CollectionSchema
+from intune_dw_cli.errors import UsageError
+from intune_dw_cli.service.warehouse import EntitySet
+
+_USUAL_RETENTION_DAYS = 30
+_DAY = dt.timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The unit of fetch, commit and resume: one collection with one DateKey range, or one whole collection.
+
+    Attributes:
+        collection: The entity set's name.
+        range: The DateKey range; open at both ends for a collection without DateKey.
+        by_day: Whether rows of several days may come, to be put into one file a day.
+        filtered: Whether the range is asked of the service. If not, all rows are read and the range is applied here.
+    """
+
+    collection: str
+    range: DateKeyRange = DateKeyRange()
+    by_day: bool = False
+    filtered: bool = True
+
+    @property
+    def label(self) -> str:
+        """The range as text, `all` for a whole collection; unique within a collection's plan."""
+        if not self.filtered:
+            return f"unfiltered {self.range}" if not self.range.is_open else "unfiltered"
+        return "all" if self.range.is_open else str(self.range)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionPlan:
+    """One collection's part of a run.
+
+    Attributes:
+        slices: In DateKey order.
+        bounds: The DateKey range wanted in all.
+        select: The properties to keep, None for all.
+        top: Most rows to take, None for all.
+        modified_since: An instant, as text with `Z`: only rows that the warehouse changed since then.
+    """
+
+    entity_set: EntitySet
+    slices: tuple[Slice, ...]
+    bounds: DateKeyRange = DateKeyRange()
+    select: tuple[str, ...] | None = None
+    top: int | None = None
+    modified_since: str | None = None
+
+    @property
+    def declared_schema(self) -> CollectionSchema:
+        """The columns of all declared properties."""
+        return CollectionSchema.of(self.entity_set.name, self.entity_set.entity_type, self.entity_set.date_key)
+
+    @property
+    def schema(self) -> CollectionSchema:
+        """The columns to write."""
+        declared = self.declared_schema
+        return declared if self.select is None else declared.select(self.select)
+
+
+def window(entity_set: EntitySet, today: dt.date) -> DateKeyRange:
+    """Return the days that get a slice each: the documented retention (30 days where none is stated) up to today."""
+    days = entity_set.retention_days or _USUAL_RETENTION_DAYS
+    return DateKeyRange(today - dt.timedelta(days=days), today)
+
+
+def plan_slices(entity_set: EntitySet, bounds: DateKeyRange, today: dt.date) -> tuple[Slice, ...]:
+    """Cut a collection into slices within the bounds, in DateKey order.
+
+    A collection with a DateKey gets one slice for each day of its window, one for all days before and one for all days
+    after it, as far as the bounds reach. Any other collection is one slice.
+
+    Raises:
+        UsageError: bounds are given but the collection has no DateKey.
+    """
+    name = entity_set.name
+    if entity_set.date_key is None:
+        if not bounds.is_open:
+            raise UsageError(f"{name} has no DateKey, so a date range cannot be applied to it")
+        return (Slice(name),)
+    days = window(entity_set, today)
+    first, last = days.first or today, days.last or today
+    slices: list[Slice] = []
+    if bounds.first is None or bounds.first < first:
+        end = first - _DAY if bounds.last is None else min(first - _DAY, bounds.last)
+        slices.append(_slice(name, DateKeyRange(bounds.first, end)))
+    begin = max(first, bounds.first or first)
+    end = min(last, bounds.last or last)
+    if begin <= end:
+        slices += [_slice(name, DateKeyRange.day(day)) for day in DateKeyRange(begin, end).days()]
+    if bounds.last is None or bounds.last > last:
+        begin = last + _DAY if bounds.first is None else max(last + _DAY, bounds.first)
+        slices.append(_slice(name, DateKeyRange(begin, bounds.last)))
+    return tuple(slices)
+
+
+def _slice(name: str, days: DateKeyRange) -> Slice:
+    return Slice(name, days, by_day=not days.is_day)
+
+
+def refuse_ranges_without_datekey(chosen: Sequence[EntitySet], known: Sequence[EntitySet]) -> None:
+    """Raise UsageError when one of the chosen collections cannot take a date range; name those that can."""
+    without = [e.name for e in chosen if e.date_key is None]
+    if without:
+        with_key = ", ".join(sorted(e.name for e in known if e.date_key))
+        verb = "has" if len(without) == 1 else "have"
+        raise UsageError(
+            f"{', '.join(without)} {verb} no DateKey, so a date range cannot be applied",
+            hint=f"These collections have one: {with_key}.",
+        )

@@ -1,0 +1,1 @@
+"""Who we are: token sources, and the clouds with their hosts."""

@@ -1,0 +1,93 @@
+"""Reading the body of a response: whole or an error, decompressed within a bound."""
+
+from __future__ import annotations
+
+import time
+import zlib
+
+import requests
+from urllib3.exceptions import HTTPError
+
+from intune_dw_cli.errors import ProtocolError, TransportError
+
+_CHUNK = 256 * 1024
+_GZIP = 31
+
+
+def read_body(response: requests.Response, *, max_bytes: int, max_seconds: float) -> tuple[bytes, int]:
+    """Return the decompressed body and the number of bytes that came over the wire.
+
+    requests' own decoding is not used because it takes a gzip stream that is cut short for a whole one.
+
+    Raises:
+        TransportError: reset, stall, fewer bytes than announced, gzip cut short or damaged. Worth a retry.
+        ProtocolError: more than `max_bytes` after decompression, or an encoding that was not asked for.
+    """
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    if encoding not in ("", "identity", "gzip", "x-gzip"):
+        raise ProtocolError(
+            f"the answer is compressed as {encoding!r}, which was not asked for",
+            hint="A proxy seems to change the service's answers; connect without it.",
+        )
+    inflater = _Inflater(max_bytes) if "gzip" in encoding else None
+    body = bytearray()
+    deadline = time.monotonic() + max_seconds
+    try:
+        while chunk := response.raw.read(_CHUNK, decode_content=False):
+            if inflater is None:
+                body += chunk
+                _check_bound(len(body), max_bytes)
+            else:
+                inflater.feed(chunk)
+            if time.monotonic() > deadline:
+                raise TransportError(f"the answer had not ended after {max_seconds:.0f} seconds")
+    except (HTTPError, OSError) as error:
+        raise TransportError(f"the answer broke off: {_reason(error)}") from None
+    received = response.raw.tell()
+    return (bytes(body) if inflater is None else inflater.finish()), received
+
+
+class _Inflater:
+    """Inflates gzip (one or more members, RFC 1952 2.2) up to a bound."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max = max_bytes
+        self._stream = zlib.decompressobj(_GZIP)
+        self._body = bytearray()
+        self._fed = False
+
+    def feed(self, data: bytes) -> None:
+        self._fed = True
+        try:
+            while data:
+                if self._stream.eof:
+                    self._stream = zlib.decompressobj(_GZIP)
+                self._body += self._stream.decompress(data, self._max - len(self._body) + 1)
+                _check_bound(len(self._body), self._max)
+                data = self._stream.unconsumed_tail or self._stream.unused_data
+        except zlib.error:
+            raise TransportError("the answer broke off: its gzip data is damaged") from None
+
+    def finish(self) -> bytes:
+        if self._fed and not self._stream.eof:
+            raise TransportError("the answer broke off: its gzip data is cut short")
+        return bytes(self._body)
+
+
+def _check_bound(size: int, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise ProtocolError(
+            f"one answer is larger than {max_bytes // (1024 * 1024)} MiB and was not read further",
+            hint="A page of the warehouse is far smaller; check the feed URL.",
+        )
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).lower()
+    if "timed out" in text:
+        return "nothing came for too long"
+    if "reset" in text:
+        return "the connection was reset"
+    if "incomplete" in text or "ended prematurely" in text:
+        return "fewer bytes came than announced"
+    return type(error).__name__

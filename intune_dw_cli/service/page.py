@@ -1,0 +1,215 @@
+"""One response of a collection: find its rows and its nextLink without parsing the rows.
+
+The text of a page (OData 4.0 JSON Format, 4.5 and 12) is an object whose `value` is an array of rows. Only what stands
+before and after that array is parsed here; the rows are handed on as text, with the separator at which they may be
+cut. This is a *reading*, proven only when the rows decode: when they do not, `Page.document` parses it all.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from intune_dw_cli.errors import MalformedPageError
+from intune_dw_cli.service.problem import is_error_object, parse_problem
+
+_BOM = b"\xef\xbb\xbf"
+_STRING = rb'"(?:[^"\\\x00-\x1f]|\\.)*"'
+_KEY = re.compile(rb"\s*(" + _STRING + rb")\s*:\s*")
+_SCALAR = re.compile(_STRING + rb"|[-+0-9.eE]+|true|false|null")
+_ARRAY = re.compile(rb"\[\s*")
+_COMMA = re.compile(rb"\s*,")
+_FIRST_ROW = re.compile(rb'\{\s*"([^"\\,:\]}\s][^"\\]*)"\s*:')
+_MAX_TAIL = 65536
+_MAX_CANDIDATES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page as received.
+
+    Attributes:
+        body: The decompressed text, UTF-8, without byte order mark.
+        url: The request that gave it; repeating it gives the page again.
+        request_id: The client-request-id of that request.
+        span: Where in `body` the rows stand (between the brackets of `value`), None when only a full parse can tell.
+        separator: The bytes between two rows, from the closing brace to the first property name of the next row;
+            None with at most one row. It cannot occur inside a string: after `{` a quote would end the string,
+            and no string is followed by a letter.
+        next_link: The nextLink as served, None on the last page. Certain once the rows have decoded.
+    """
+
+    body: bytes
+    url: str
+    request_id: str
+    span: tuple[int, int] | None
+    separator: bytes | None
+    next_link: str | None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the page certainly has no row."""
+        return self.span is not None and self.span[0] == self.span[1]
+
+    def lines(self) -> tuple[bytes, int] | None:
+        """Return the rows as text, one JSON object a line, and how many they are; None when that takes a full parse."""
+        if self.span is None:
+            return None
+        rows = self.body[slice(*self.span)]
+        if not self.separator:
+            return rows, int(bool(rows))
+        next_row = self.separator[self.separator.index(b"{") :]
+        return rows.replace(self.separator, b"}\n" + next_row), rows.count(self.separator) + 1
+
+    def document(self) -> tuple[list[Any], str | None]:
+        """Parse the page in full: its rows and its nextLink. Numbers stay exact (int and Decimal).
+
+        Raises:
+            MalformedPageError: not JSON, or not a page of rows.
+        """
+        return _parse(self.body, self.request_id)
+
+
+def read_page(body: bytes, *, url: str, request_id: str) -> Page:
+    """Read the envelope of a page.
+
+    Raises:
+        MalformedPageError: the body is empty, HTML, an error object, not UTF-8 or not a page of rows.
+    """
+    text = body.removeprefix(_BOM).strip()
+    _require_utf8(text, request_id)
+    try:
+        frame = _frame(text)
+    except ValueError as error:
+        raise _malformed(str(error), request_id) from None
+    if frame is None:
+        _, next_link = _parse(text, request_id)
+        return Page(text, url, request_id, None, None, next_link)
+    span, separator, next_link = frame
+    return Page(text, url, request_id, span, separator, next_link)
+
+
+def _require_utf8(text: bytes, request_id: str) -> None:
+    if text.isascii():
+        return
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _malformed(f"the page is not valid UTF-8 (byte {error.start})", request_id) from None
+
+
+def _frame(text: bytes) -> tuple[tuple[int, int], bytes | None, str | None] | None:
+    """Return (span of the rows, separator, nextLink), or None when only a full parse can tell."""
+    head = _read_head(text)
+    if head is None:
+        return None
+    start, members = head
+    if text[start : start + 1] == b"]":
+        tail = _read_tail(text[start + 1 :])
+        return None if tail is None else ((start, start), None, _next_link(members | tail))
+    first = _FIRST_ROW.match(text, start)
+    if first is None:
+        return None
+    end = len(text)
+    for _ in range(_MAX_CANDIDATES):
+        end = text.rfind(b"]", start, end)
+        if end < 0 or len(text) - end > _MAX_TAIL:
+            return None
+        tail = _read_tail(text[end + 1 :])
+        if tail is not None:
+            return (start, end), _separator(text, start, end, first[1]), _next_link(members | tail)
+    return None
+
+
+def _read_head(text: bytes) -> tuple[int, dict[str, Any]] | None:
+    """Return where the array of `value` begins (after its bracket), and the members that stand before it."""
+    if text[:1] != b"{":
+        return None
+    position = 1
+    members: dict[str, Any] = {}
+    while key := _KEY.match(text, position):
+        position = key.end()
+        if key[1] == b'"value"':
+            opened = _ARRAY.match(text, position)
+            return (opened.end(), members) if opened else None
+        scalar = _SCALAR.match(text, position)
+        comma = scalar and _COMMA.match(text, scalar.end())
+        if scalar is None or comma is None:
+            return None
+        try:
+            members[json.loads(key[1])] = json.loads(scalar[0])
+        except ValueError:
+            return None
+        position = comma.end()
+    return None
+
+
+def _read_tail(tail: bytes) -> dict[str, Any] | None:
+    """Parse what follows the array's closing bracket, or return None when it is not the end of a page."""
+    tail = tail.lstrip()
+    try:
+        members = json.loads(b"{" + (tail[1:] if tail[:1] == b"," else tail))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(members, dict) or "value" in members or bool(members) != (tail[:1] == b","):
+        return None
+    return members
+
+
+def _next_link(members: dict[str, Any]) -> str | None:
+    """Return the nextLink among the members of a page; OData 4.01 lets a service leave out `odata.`.
+
+    Raises:
+        ValueError: there is one, but it is no text: taking that for the last page could lose rows.
+    """
+    link = members.get("@odata.nextLink", members.get("@nextLink"))
+    if link is None or (isinstance(link, str) and link.strip()):
+        return link
+    raise ValueError("the nextLink is not a text")
+
+
+def _separator(text: bytes, start: int, end: int, first_name: bytes) -> bytes | None:
+    compact = b'},{"' + first_name + b'"'
+    if text.find(compact, start, end) >= 0:
+        return compact
+    spaced = re.compile(rb'\}\s*,\s*\{\s*"' + re.escape(first_name) + rb'"').search(text, start, end)
+    return spaced[0] if spaced else None
+
+
+def _parse(text: bytes, request_id: str) -> tuple[list[Any], str | None]:
+    try:
+        document = json.loads(text, parse_float=Decimal)
+    except RecursionError:
+        raise _malformed("the page is nested too deeply to be a page of rows", request_id) from None
+    except ValueError:
+        raise _malformed(_describe(text), request_id) from None
+    if not isinstance(document, dict) or not isinstance(document.get("value"), list):
+        if isinstance(document, dict) and is_error_object(document):
+            problem = parse_problem(text, "application/json")
+            raise _malformed(f"an error under status 200: {problem.message or problem.code}", request_id)
+        raise _malformed("the answer is JSON but not a page of rows (it has no `value` array)", request_id)
+    try:
+        return document["value"], _next_link(document)
+    except ValueError as error:
+        raise _malformed(str(error), request_id) from None
+
+
+def _describe(text: bytes) -> str:
+    if not text:
+        return "the answer is empty"
+    if text[:1] == b"<":
+        return "the answer is a web page, not JSON"
+    if text[:1] == b"{" and text[-1:] != b"}":
+        return "the page is cut short"
+    return "the page is not valid JSON"
+
+
+def _malformed(message: str, request_id: str) -> MalformedPageError:
+    return MalformedPageError(
+        message,
+        hint="If this goes on, check the feed URL, and whether a proxy or a sign-in page stands in between.",
+        request_id=request_id,
+    )

@@ -1,0 +1,399 @@
+"""One request, done right: token, request id, time-outs, retries, throttling, no redirects, a bounded body.
+
+The only place that sends a request to the warehouse. A result is either a parsed, whole answer or a typed error.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import re
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import NoReturn, TypeVar
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+from urllib3.exceptions import HTTPError
+
+from intune_dw_cli import __version__
+from intune_dw_cli.errors import (
+    BadRequestError,
+    ForbiddenError,
+    InterruptedRunError,
+    MalformedPageError,
+    NotFoundError,
+    ProtocolError,
+    ServiceError,
+    SignInError,
+    TransportError,
+    UnavailableError,
+)
+from intune_dw_cli.events import Observer, Retrying, Throttled, ignore
+from intune_dw_cli.identity.tokens import TokenSource
+from intune_dw_cli.service.body import read_body
+from intune_dw_cli.service.gate import RequestGate
+from intune_dw_cli.service.hosts import is_loopback, origin_of
+from intune_dw_cli.service.problem import Problem, parse_problem
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+JSON = "application/json;odata.metadata=minimal"
+XML = "application/xml"
+_RETRIED = frozenset({408, 429, 500, 502, 503, 504})
+_OPAQUE = re.compile(r"(\$skiptoken=)[^&]*", re.IGNORECASE)
+_CLAIMS = re.compile(r'claims="([^"]*)"')
+_CONTINUES = "Run the same command again later; it continues where it stopped."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestPolicy:
+    """How patient one request is. Times in seconds.
+
+    Attributes:
+        connect_timeout: For a connection to come about.
+        read_timeout: Of silence, before and within an answer.
+        answer_timeout: For one whole answer, however steadily it drips.
+        tries: Attempts at one request before it fails; throttling answers are not counted.
+        throttles: 429 answers in a row that one request sits out.
+        first_wait: Upper end of the first random wait; doubles with each attempt.
+        max_wait: Longest random wait.
+        max_retry_after: Longest wait that the service may ask for; more than that is cut to it.
+        max_bytes: Largest decompressed answer.
+        ca_bundle: File with the certification authorities to trust, in place of the built-in ones.
+    """
+
+    connect_timeout: float = 30.0
+    read_timeout: float = 300.0
+    answer_timeout: float = 1800.0
+    tries: int = 6
+    throttles: int = 30
+    first_wait: float = 1.0
+    max_wait: float = 60.0
+    max_retry_after: float = 300.0
+    max_bytes: int = 256 * 1024 * 1024
+    ca_bundle: str | None = None
+
+
+class Transport:
+    """Sends GET requests to one service. Used by several threads; each has a session of its own.
+
+    Args:
+        tokens: Gives the bearer token.
+        workers: Most requests under way at once.
+        policy: Time-outs and retries.
+        observer: Hears of waits.
+        stop: When set, waits end and the next request raises InterruptedRunError.
+    """
+
+    def __init__(
+        self,
+        tokens: TokenSource,
+        *,
+        workers: int = 4,
+        policy: RequestPolicy | None = None,
+        observer: Observer = ignore,
+        stop: threading.Event | None = None,
+    ) -> None:
+        self._tokens = tokens
+        self._policy = policy or RequestPolicy()
+        self._observer = observer
+        self.stop = stop or threading.Event()
+        self._gate = RequestGate(workers)
+        self._local = threading.local()
+        self._sessions: list[requests.Session] = []
+
+    def close(self) -> None:
+        """Close the connections of all threads."""
+        for session in self._sessions:
+            session.close()
+
+    def get(
+        self,
+        url: str,
+        read: Callable[[bytes, str], T],
+        *,
+        accept: str = JSON,
+        collection: str | None = None,
+        tries: int | None = None,
+        on_bytes: Callable[[int], None] | None = None,
+    ) -> T:
+        """Send a GET and return what `read` makes of the answer.
+
+        Args:
+            url: The address, sent as it is. It must have passed the host guard: the bearer goes there.
+            read: Takes the body and the client-request-id. May raise MalformedPageError: that is retried.
+            accept: The media type asked for.
+            collection: For messages and events.
+            tries: Attempts, in place of the policy's.
+            on_bytes: Told how many bytes the answer had on the wire.
+
+        Raises:
+            SignInError: 401 even with a renewed token.
+            ForbiddenError, BadRequestError, NotFoundError, ServiceError: by status, not retried.
+            UnavailableError: 408, 429 or 5xx that outlived the retries.
+            TransportError: no connection, or no whole answer, in spite of retries.
+            MalformedPageError: an answer that is no page, in spite of retries.
+            InterruptedRunError: `stop` was set.
+        """
+        attempt = _Attempts(tries or self._policy.tries, self._policy)
+        while True:
+            if self.stop.is_set():
+                raise InterruptedRunError("stopped before the end")
+            try:
+                with self._gate.permit():
+                    body, request_id, size = self._send(url, accept, collection, attempt)
+                result = read(body, request_id)
+            except (TransportError, MalformedPageError, UnavailableError) as error:
+                error.collection = error.collection or collection
+                self._wait(attempt, error, collection)
+                continue
+            self._gate.succeeded()
+            if on_bytes:
+                on_bytes(size)
+            return result
+
+    # -- one attempt ------------------------------------------------------------------------------------------
+
+    def _send(self, url: str, accept: str, collection: str | None, attempt: _Attempts) -> tuple[bytes, str, int]:
+        request_id = str(uuid.uuid4())
+        attempt.throttled = False
+        token = attempt.token or self._tokens.token()
+        response = self._request(url, accept, token, request_id)
+        try:
+            body, size = read_body(response, max_bytes=self._policy.max_bytes, max_seconds=self._policy.answer_timeout)
+        except (TransportError, ProtocolError) as error:
+            error.request_id, error.collection = request_id, collection
+            raise
+        finally:
+            response.close()
+        log.debug("%d %s client-request-id %s", response.status_code, loggable(url), request_id)
+        if response.status_code == 200:
+            attempt.token = None
+            return body, request_id, size
+        if response.status_code == 401 and not attempt.renewed:
+            attempt.renewed = True
+            challenge = _CLAIMS.search(response.headers.get("WWW-Authenticate", ""))
+            attempt.token = self._tokens.renew(token, challenge and challenge[1])
+            return self._send(url, accept, collection, attempt)
+        self._fail(response, body, request_id, collection, attempt)
+
+    def _request(self, url: str, accept: str, token: str, request_id: str) -> requests.Response:
+        session = self._session()
+        # Loopback is this machine: neither a proxy nor anything else of the environment is meant for it.
+        session.trust_env = not is_loopback(origin_of(url).host)
+        headers = {"Accept": accept, "Accept-Encoding": "gzip", "client-request-id": request_id}
+        request = session.prepare_request(requests.Request("GET", url, headers=headers, auth=_Bearer(token)))
+        request.url = url  # opaque: as served, not as requests would quote it
+        ca_bundle = self._policy.ca_bundle  # given for each request: a session's own would lose to the environment's
+        settings = session.merge_environment_settings(url, {}, True, ca_bundle, None)
+        try:
+            return session.send(
+                request,
+                stream=True,
+                timeout=(self._policy.connect_timeout, self._policy.read_timeout),
+                allow_redirects=False,
+                proxies=settings["proxies"],
+                verify=ca_bundle or settings["verify"],
+                cert=None,
+            )
+        except requests.exceptions.SSLError as error:
+            raise _tls_error(error, url, request_id) from None
+        except (requests.RequestException, HTTPError, OSError) as error:
+            raise _no_answer(error, url, request_id) from None
+
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = requests.Session()
+            session.mount("https://", HTTPAdapter(max_retries=0, pool_maxsize=1))
+            session.mount("http://", HTTPAdapter(max_retries=0, pool_maxsize=1))
+            session.headers.update(
+                {"User-Agent": f"intune-dw/{__version__}", "OData-MaxVersion": "4.0", "OData-Version": "4.0"}
+            )
+            self._local.session = session
+            self._sessions.append(session)
+        return session
+
+    def _fail(
+        self,
+        response: requests.Response,
+        body: bytes,
+        request_id: str,
+        collection: str | None,
+        attempt: _Attempts,
+    ) -> NoReturn:
+        problem = parse_problem(body, response.headers.get("Content-Type"))
+        status = response.status_code
+        if status in _RETRIED:
+            asked = response.headers.get("Retry-After") or problem.retry_after
+            attempt.note(throttled=status == 429, retry_after=retry_after_seconds(asked))
+        raise _status_error(status, problem, response, collection, request_id)
+
+    # -- waiting ----------------------------------------------------------------------------------------------
+
+    def _wait(
+        self,
+        attempt: _Attempts,
+        error: TransportError | MalformedPageError | UnavailableError,
+        collection: str | None,
+    ) -> None:
+        wait = attempt.next_wait()
+        if wait is None or getattr(error, "permanent", False):
+            raise error
+        if attempt.throttled:
+            limit = self._gate.throttled()
+            self._observer(Throttled(collection, wait, attempt.throttles, limit))
+        else:
+            self._observer(Retrying(collection, error.message, wait, attempt.failures))
+        log.info("%s: %s; next attempt in %.1f s", collection or "service", error, wait)
+        self.stop.wait(wait)
+
+
+class _Attempts:
+    """What became of one request so far, and how long to wait before the next attempt."""
+
+    def __init__(self, tries: int, policy: RequestPolicy) -> None:
+        self._tries = tries
+        self._policy = policy
+        self._asked: float | None = None
+        self.failures = 0
+        self.throttles = 0
+        self.throttled = False
+        self.renewed = False
+        self.token: str | None = None
+
+    def note(self, *, throttled: bool, retry_after: float | None) -> None:
+        """Keep what an error answer asked for, until `next_wait`."""
+        self.throttled, self._asked = throttled, retry_after
+
+    def next_wait(self) -> float | None:
+        """Count the failure and return the seconds to wait, None when it was the last attempt.
+
+        Exponential back-off with full jitter; a `Retry-After` is honoured up to the policy's longest wait.
+        """
+        asked, self._asked = self._asked, None
+        if self.throttled:
+            self.throttles += 1
+            count, most = self.throttles, self._policy.throttles
+        else:
+            self.failures += 1
+            count, most = self.failures, self._tries
+        if count >= most:
+            return None
+        ceiling = min(self._policy.max_wait, self._policy.first_wait * 2 ** (count - 1))
+        jitter = random.uniform(0, ceiling)  # noqa: S311 - jitter is no secret
+        if asked is None:
+            return jitter
+        return min(asked, self._policy.max_retry_after) + min(jitter, self._policy.first_wait)
+
+
+class _Bearer(AuthBase):
+    """Sets the token; as an explicit auth it also keeps requests from reading a .netrc."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+def loggable(url: str) -> str:
+    """Return a URL fit for logs: a skiptoken may hold names of devices or people."""
+    return _OPAQUE.sub(r"\1...", url)
+
+
+def retry_after_seconds(text: str | None, *, now: datetime | None = None) -> float | None:
+    """Return the seconds that a Retry-After (RFC 9110 10.2.3: seconds or a date) asks for, None if it says nothing."""
+    if not text or not text.strip():
+        return None
+    try:
+        return max(0.0, float(text))
+    except ValueError:
+        pass
+    try:
+        when = parsedate_to_datetime(text.strip())
+    except ValueError:
+        return None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    return max(0.0, (when - (now or datetime.now(UTC))).total_seconds())
+
+
+def _host(url: str) -> str:
+    return url.split("/")[2] if url.count("/") >= 2 else url
+
+
+def _tls_error(error: Exception, url: str, request_id: str) -> TransportError:
+    failure = TransportError(
+        f"no trusted TLS connection to {_host(url)}",
+        hint="If a proxy of your company inspects TLS, give its certificate with --ca-bundle FILE.",
+        request_id=request_id,
+    )
+    failure.permanent = "CERTIFICATE_VERIFY_FAILED" in str(error)
+    return failure
+
+
+def _no_answer(error: Exception, url: str, request_id: str) -> TransportError:
+    text = str(error)
+    if "NameResolution" in text or "getaddrinfo" in text or "resolve" in text:
+        return TransportError(
+            f"the host {_host(url)} is not known",
+            hint="Check the feed URL (after a data-center move it changes) and the network.",
+            request_id=request_id,
+        )
+    what = "refused the connection" if "refused" in text else "did not answer in time"
+    if "timed out" not in text and "refused" not in text:
+        what = "closed the connection"
+    return TransportError(
+        f"{_host(url)} {what}",
+        hint=f"Check the feed URL and the network. {_CONTINUES}",
+        request_id=request_id,
+    )
+
+
+def _status_error(
+    status: int, problem: Problem, response: requests.Response, collection: str | None, request_id: str
+) -> ServiceError | SignInError | ProtocolError:
+    said = problem.message or problem.code or response.reason or "no further explanation"
+    support = f" (activity id {problem.activity_id})" if problem.activity_id else ""
+    message = f"the service answered {status}: {said}{support}"
+    if 300 <= status < 400:
+        target = _host(response.headers.get("Location", "another address"))
+        return ProtocolError(
+            f"the service redirects to {target}, which is not followed: the token would go there",
+            hint="Copy the feed URL from the Intune admin center: Reports > Data warehouse.",
+            collection=collection,
+            request_id=request_id,
+        )
+    if status == 401:
+        return SignInError(
+            f"the service does not accept the sign-in (401): {said}{support}",
+            hint="Sign in again. If that does not help: the token must be for https://api.manage.microsoft.com/, and "
+            "the account needs an Intune role that may read the data warehouse (and perhaps an Intune licence).",
+            collection=collection,
+            request_id=request_id,
+        )
+    kind, hint = ServiceError, None
+    if status == 403:
+        kind = ForbiddenError
+        needed = f" One of these is needed: {', '.join(problem.scopes)}." if problem.scopes else ""
+        hint = (
+            "The sign-in works but may not read this. An app needs the application permission get_data_warehouse "
+            f"with admin consent; a user needs an Intune role on the data warehouse.{needed}"
+        )
+    elif status == 404:
+        kind = NotFoundError
+        hint = "Check the feed URL: Intune admin center > Reports > Data warehouse. It changes when a tenant moves."
+    elif status == 400:
+        kind, hint = BadRequestError, f"The request was {loggable(response.request.url or '')}"
+    elif status in _RETRIED:
+        kind, hint = UnavailableError, _CONTINUES
+    return kind(message, status=status, code=problem.code, hint=hint, collection=collection, request_id=request_id)

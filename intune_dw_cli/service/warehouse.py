@@ -1,0 +1,240 @@
+"""The data warehouse of one tenant: which collections it has, what they are made of, and their pages."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from intune_dw_cli.errors import NotFoundError, ProtocolError, UnknownCollectionError
+from intune_dw_cli.events import Observer, Warned, ignore
+from intune_dw_cli.reference import ReferenceCollection, reference
+from intune_dw_cli.service.csdl import EntityType, Metadata, Property, parse_metadata, parse_service_document
+from intune_dw_cli.service.feed import FeedUrl
+from intune_dw_cli.service.hosts import guard
+from intune_dw_cli.service.page import Page, read_page
+from intune_dw_cli.service.transport import JSON, XML, Transport
+
+_DOCUMENT_TRIES = 4
+_CALENDAR = "dates"
+
+
+@dataclass(frozen=True, slots=True)
+class EntitySet:
+    """One collection as this service has it.
+
+    Attributes:
+        name: As the service document spells it.
+        url: Its address as written there, often relative.
+        entity_type: Key and properties: from `$metadata`, else from the reference, else read off a first page.
+        declared: Whether `$metadata` declares it.
+        reference: What the documentation says of it, None for a collection that it does not know.
+        date_key: The name of the property that holds the DateKey, None where there is none or, as with the
+            calendar `dates`, where days are no history.
+        row_last_modified: The name of the property that `RowLastModifiedDateTimeUTC` filters on, or None.
+    """
+
+    name: str
+    url: str
+    entity_type: EntityType
+    declared: bool
+    reference: ReferenceCollection | None
+    date_key: str | None
+    row_last_modified: str | None
+
+    @property
+    def kind(self) -> str:
+        """fact, dimension or lookup; for an undocumented collection, fact where it has a DateKey."""
+        if self.reference:
+            return self.reference.kind
+        return "fact" if self.date_key else "dimension"
+
+    @property
+    def retention_days(self) -> int | None:
+        """Documented days of history, None where the documentation gives no figure."""
+        return self.reference.retention_days if self.reference else None
+
+    def property_names(self, wanted: Sequence[str]) -> tuple[str, ...]:
+        """Return the service's spelling of property names, in the order given.
+
+        Raises:
+            UnknownCollectionError: one of them is no property of the collection.
+        """
+        known = {p.name.casefold(): p.name for p in self.entity_type.properties}
+        for name in wanted:
+            if name.casefold() not in known:
+                raise UnknownCollectionError(
+                    f"{self.name} has no property {name!r}{_did_you_mean(name, known.values())}",
+                    hint=f"List its properties with: intune-dw collections {self.name}",
+                )
+        return tuple(dict.fromkeys(known[name.casefold()] for name in wanted))
+
+
+class Warehouse:
+    """Reads one tenant's warehouse.
+
+    Args:
+        feed: The feed URL.
+        transport: Sends the requests.
+        allowed_hosts: Patterns of further https hosts that a nextLink may lead to.
+        source: The feed's name in manifests and file metadata; the feed URL without query by default.
+        observer: Hears of warnings.
+        service_document: A service document read earlier, to be used in place of asking.
+        metadata_document: A `$metadata` read earlier, likewise; empty where the service gave none.
+    """
+
+    def __init__(
+        self,
+        feed: FeedUrl,
+        transport: Transport,
+        *,
+        allowed_hosts: Sequence[str] = (),
+        source: str | None = None,
+        observer: Observer = ignore,
+        service_document: bytes | None = None,
+        metadata_document: bytes | None = None,
+    ) -> None:
+        self.feed = feed
+        self.source = source or feed.source
+        self._transport = transport
+        self._allowed_hosts = tuple(allowed_hosts)
+        self._observer = observer
+        self._service_document = service_document
+        self._metadata_document = metadata_document
+
+    @cached_property
+    def service_document(self) -> bytes:
+        """The service document as served. Raises ProtocolError when the address is no OData service."""
+        if self._service_document is not None:
+            return self._service_document
+        url = self.feed.service_document()
+        body = self._transport.get(url, _keep, accept=JSON, tries=_DOCUMENT_TRIES)
+        parse_service_document(body)
+        return body
+
+    @cached_property
+    def metadata_document(self) -> bytes:
+        """`$metadata` as served; empty where the service has none that can be read (a warning is sent)."""
+        if self._metadata_document is not None:
+            return self._metadata_document
+        try:
+            body = self._transport.get(self.feed.metadata(), _keep, accept=XML, tries=_DOCUMENT_TRIES)
+            parse_metadata(body)
+        except (NotFoundError, ProtocolError) as error:
+            self._observer(
+                Warned(None, f"no usable $metadata, so column types come from the documentation: {error.message}")
+            )
+            return b""
+        return body
+
+    @cached_property
+    def entity_sets(self) -> tuple[EntitySet, ...]:
+        """Every collection that the service lists, in its order."""
+        infos = parse_service_document(self.service_document)
+        metadata = parse_metadata(self.metadata_document) if self.metadata_document else Metadata({})
+        return tuple(self._entity_set(info.name, info.url, metadata) for info in infos)
+
+    def entity_set(self, name: str) -> EntitySet:
+        """Return the collection of that name, case aside.
+
+        Raises:
+            UnknownCollectionError: the service does not list it; the message names near misses.
+        """
+        wanted = name.casefold()
+        for entity_set in self.entity_sets:
+            if entity_set.name.casefold() == wanted:
+                return entity_set
+        names = [e.name for e in self.entity_sets]
+        raise UnknownCollectionError(
+            f"there is no collection {name!r}{_did_you_mean(name, names)}",
+            hint="List what there is with: intune-dw collections",
+        )
+
+    def url(
+        self,
+        entity_set: EntitySet,
+        *,
+        filter: str | None = None,
+        select: Sequence[str] | None = None,
+        top: int | None = None,
+    ) -> str:
+        """Return the URL of a collection's first page."""
+        return self.feed.entity_set(entity_set.url, filter=filter, select=select, top=top)
+
+    def page(self, url: str, *, collection: str | None = None, on_bytes: Callable[[int], None] | None = None) -> Page:
+        """Fetch one page. Raises what `Transport.get` raises."""
+        return self._transport.get(
+            url,
+            lambda body, request_id: read_page(body, url=url, request_id=request_id),
+            collection=collection,
+            on_bytes=on_bytes,
+        )
+
+    def follow(self, page: Page, next_link: str) -> str:
+        """Return the URL that a page's nextLink stands for. Raises HostGuardError when it leads elsewhere."""
+        return guard(next_link, request_url=page.url, origin=self.feed.origin, allowed_hosts=self._allowed_hosts)
+
+    def _entity_set(self, name: str, url: str, metadata: Metadata) -> EntitySet:
+        documented = reference().get(name.casefold())
+        declared = metadata.entity_type_of(name)
+        entity_type = declared
+        if entity_type is None and documented is not None:
+            entity_type = _documented_type(documented)
+        if entity_type is None:
+            entity_type = self._observed_type(name, url)
+        names = {p.name.casefold(): p.name for p in entity_type.properties}
+        modified = documented.row_last_modified if documented else "rowLastModifiedDateTimeUTC"
+        return EntitySet(
+            name=name,
+            url=url,
+            entity_type=entity_type,
+            declared=declared is not None,
+            reference=documented,
+            date_key=names.get("datekey") if name.casefold() != _CALENDAR else None,
+            row_last_modified=names.get(modified.casefold()) if modified else None,
+        )
+
+    def _observed_type(self, name: str, url: str) -> EntityType:
+        """Read property names and types off the first page: neither `$metadata` nor the reference knows them."""
+        rows, _ = self.page(self.feed.entity_set(url), collection=name).document()
+        kinds: dict[str, str | None] = {}
+        for row in rows:
+            if isinstance(row, dict):
+                for key, value in row.items():
+                    if "@" not in key:
+                        kinds[key] = _wider(kinds.get(key), value)
+        properties = tuple(Property(key, kind or "Edm.String") for key, kind in kinds.items())
+        return EntityType(name, (), properties)
+
+
+def _keep(body: bytes, _request_id: str) -> bytes:
+    return body
+
+
+def _documented_type(documented: ReferenceCollection) -> EntityType:
+    # Integer widths are inferred in the reference: the widest loses nothing.
+    properties = tuple(
+        Property(p.name, "Edm.Int64" if p.type == "Edm.Int32" else p.type, p.nullable) for p in documented.properties
+    )
+    return EntityType(documented.entity_type, documented.key, properties)
+
+
+def _wider(known: str | None, value: Any) -> str | None:
+    """Return the Edm type that holds what was seen before and this value too."""
+    if value is None:
+        return known
+    if isinstance(value, bool):
+        seen = "Edm.Boolean"
+    elif isinstance(value, int):
+        seen = "Edm.Int64"
+    else:
+        seen = "Edm.String"  # fractions as well: as text they stay exact
+    return seen if known in (None, seen) else "Edm.String"
+
+
+def _did_you_mean(name: str, known: Any) -> str:
+    folded = {k.casefold(): k for k in known}
+    near = difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(folded[n] for n in near)}?" if near else ""
