@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -53,7 +53,7 @@ class SliceOutput(Protocol):
         """Append decoded rows."""
 
     def finish(self) -> tuple[Part, ...]:
-        """Make what was written real. Returns the files that now exist under their final names."""
+        """Make what was written real. Returns the files that hold the slice now, under their final names."""
 
     def abort(self) -> None:
         """Undo what was written."""
@@ -77,13 +77,21 @@ class SliceResult:
     parts: tuple[Part, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class SliceFailure:
+    """A slice that could not be fetched, and why."""
+
+    slice: Slice
+    error: IntuneDwError
+
+
 @dataclass(slots=True)
 class CollectionOutcome:
-    """What became of a collection: complete when `errors` is empty."""
+    """What became of a collection: complete when `failures` is empty."""
 
     plan: CollectionPlan
     results: list[SliceResult] = field(default_factory=list)
-    errors: list[IntuneDwError] = field(default_factory=list)
+    failures: list[SliceFailure] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -197,15 +205,15 @@ class Engine:
             state.additional = True
             state.restart("undeclared properties came; the collection is read again", state.slices)
         except (TransportError, UnavailableError) as error:
-            halves = item.range.halves() if item.filtered and not state.one_file else None
-            if halves is None:
-                state.outcome.errors.append(error)
+            halves = () if state.one_file else item.halves()
+            if not halves:
+                state.outcome.failures.append(SliceFailure(item, error))
                 return
             # Too much for one answer chain, perhaps: ask for less at a time.
             state.pending += len(halves)
-            queue.extendleft((state, replace(item, range=half, by_day=not half.is_day)) for half in reversed(halves))
+            queue.extendleft((state, half) for half in reversed(halves))
         except IntuneDwError as error:
-            state.outcome.errors.append(error)
+            state.outcome.failures.append(SliceFailure(item, error))
 
     def _settle(self, state: _CollectionState, queue: deque[tuple[_CollectionState, Slice]]) -> None:
         """Note that a slice is out of the way; end its collection when it was the last, or begin it again."""
@@ -220,8 +228,8 @@ class Engine:
             state.begin(slices)
             queue.extendleft((state, item) for item in reversed(slices))
             return
-        if state.outcome.errors:
-            self._observer(CollectionFailed(state.name, str(state.outcome.errors[0])))
+        if state.outcome.failures:
+            self._observer(CollectionFailed(state.name, str(state.outcome.failures[0].error)))
         else:
             self._observer(CollectionFinished(state.name, state.outcome.rows))
 
@@ -258,7 +266,7 @@ class _CollectionState:
 
     def wants(self) -> bool:
         """Whether the collection's waiting slices are still worth fetching."""
-        return len(self.outcome.errors) < self._failures and self.again is None
+        return len(self.outcome.failures) < self._failures and self.again is None
 
 
 class _SliceWorker:

@@ -81,13 +81,15 @@ class AtomicFile(io.RawIOBase):
                 hint="Something else writes to this folder, or the disk is failing.",
             )
 
-    def commit(self) -> None:
-        """Give the file its final name, replacing what was there; durable on return."""
+    def commit(self, path: Path | None = None) -> None:
+        """Give the file its final name, or another on the same disk, replacing what was there; then it is durable."""
         if self._file is not None:
             self.prepare()
-        with disk_errors(self.path):
-            os.replace(self.partial, self.path)  # noqa: PTH105 - the atomic primitive, by its name
-            sync_folder(self.path.parent)
+        final = path or self.path
+        with disk_errors(final):
+            make_folder(final.parent)
+            os.replace(self.partial, final)  # noqa: PTH105 - the atomic primitive, by its name
+            sync_folder(final.parent)
 
     def discard(self) -> None:
         """Remove what was written. Does nothing after `commit`."""

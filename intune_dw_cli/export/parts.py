@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -62,6 +62,16 @@ class PartNaming:
         return f"{self.folder}/dateKey={_NO_DAY if date_key is None else date_key}/part{self.suffix}"
 
 
+class PartGuard(Protocol):
+    """Protects files that are held already from being replaced by ones with fewer rows."""
+
+    def held(self, path: str) -> Part | None:
+        """Return the part that is held under a path."""
+
+    def aside(self, path: str) -> Path:
+        """Return where a smaller file that came for a path is put."""
+
+
 class PartsOutput:
     """Writes the rows of one slice into parts.
 
@@ -74,6 +84,7 @@ class PartsOutput:
         provenance: Text pairs for Parquet's schema metadata.
         day: The DateKey that all rows have, None where there is none or rows tell it (`by_day`).
         by_day: Whether rows are divided into one part a day.
+        guard: Keeps a part that is held from being replaced by one with fewer rows; None: all are replaced.
         keep_empty: Whether a slice without rows leaves an empty part also where it is divided by day.
     """
 
@@ -89,6 +100,7 @@ class PartsOutput:
         day: int | None,
         by_day: bool,
         keep_empty: bool = False,
+        guard: PartGuard | None = None,
     ) -> None:
         self._root = root
         self._naming = naming
@@ -97,6 +109,7 @@ class PartsOutput:
         self._fmt, self._provenance = fmt, provenance
         self._by_day = by_day
         self._keep_empty = keep_empty
+        self._guard = guard
         self._parts: dict[int | None, _OpenPart] = {}
         self._day = day
         if not by_day:
@@ -117,12 +130,19 @@ class PartsOutput:
         order = sorted(self._parts, key=lambda d: (d is not None, d or 0))
         for day in order:
             self._parts[day].prepare()
-        return tuple(self._parts[day].commit() for day in order)
+        return tuple(self._commit(self._parts[day]) for day in order)
 
     def abort(self) -> None:
         """Remove what was written."""
         for part in self._parts.values():
             part.discard()
+
+    def _commit(self, part: _OpenPart) -> Part:
+        held = self._guard.held(part.path) if self._guard else None
+        if self._guard and held is not None and held.rows > part.rows:
+            part.file.commit(self._guard.aside(part.path))
+            return held
+        return part.commit()
 
     def _part(self, day: int | None, path: str) -> _OpenPart:
         part = self._parts.get(day)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from intune_dw_cli.data.datekey import DateKeyRange
@@ -37,6 +37,20 @@ class Slice:
         if not self.filtered:
             return f"unfiltered {self.range}" if not self.range.is_open else "unfiltered"
         return "all" if self.range.is_open else str(self.range)
+
+    def halves(self) -> tuple[Slice, ...]:
+        """Return the slice as two with half the days each; nothing where it cannot be divided."""
+        if not self.filtered:
+            return ()
+        return tuple(Slice(self.collection, days, by_day=not days.is_day) for days in self.range.halves() or ())
+
+    def uncovered(self, committed: Container[str]) -> tuple[Slice, ...]:
+        """Return what of the slice is not in committed slices, given by their labels: all, nothing, or halves."""
+        if self.label in committed:
+            return ()
+        halves = self.halves()
+        left = tuple(piece for half in halves for piece in half.uncovered(committed))
+        return left if halves and left != halves else (self,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

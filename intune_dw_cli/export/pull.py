@@ -18,7 +18,7 @@ from intune_dw_cli.export.engine import CollectionOutcome, Engine, SliceOutput, 
 from intune_dw_cli.export.files import AtomicFile
 from intune_dw_cli.export.names import file_stems
 from intune_dw_cli.export.ordered import OrderedOutput
-from intune_dw_cli.export.parts import PartNaming, PartsOutput
+from intune_dw_cli.export.parts import PartGuard, PartNaming, PartsOutput
 from intune_dw_cli.export.plan import CollectionPlan, Slice
 from intune_dw_cli.export.provenance import provenance
 
@@ -45,8 +45,8 @@ class PullResult:
 
     @property
     def errors(self) -> list[IntuneDwError]:
-        """What failed; a collection with an error has left no file of its own."""
-        return [error for outcome in self.outcomes for error in outcome.errors]
+        """What failed."""
+        return [failure.error for outcome in self.outcomes for failure in outcome.failures]
 
 
 def pull_to_files(
@@ -138,6 +138,7 @@ def slice_parts(
     fmt: FileFormat,
     additional: bool,
     source: str,
+    guard: PartGuard | None = None,
 ) -> PartsOutput:
     """Return the output that writes one slice into parts below a root folder."""
     first = item.range.first
@@ -151,6 +152,7 @@ def slice_parts(
         day=to_date_key(first) if first is not None and item.range.is_day and not item.by_day else None,
         by_day=item.by_day and plan.schema.date_key is not None,
         keep_empty=not item.filtered,
+        guard=guard,
     )
 
 

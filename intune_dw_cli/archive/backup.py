@@ -1,0 +1,376 @@
+"""Backup: every collection into an archive; run again, it continues or adds what is new."""
+
+from __future__ import annotations
+
+import copy
+import datetime as dt
+import fnmatch
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from intune_dw_cli.archive.journal import Journal, RunHeader
+from intune_dw_cli.archive.layout import DATA, METADATA, SERVICE, Layout
+from intune_dw_cli.archive.lock import archive_lock
+from intune_dw_cli.archive.manifest import Holding, Manifest, Missing, read_manifest
+from intune_dw_cli.archive.records import Identity, SliceRecord
+from intune_dw_cli.data.datekey import DateKeyRange, from_date_key
+from intune_dw_cli.data.formats import FileFormat
+from intune_dw_cli.errors import IntuneDwError, UsageError
+from intune_dw_cli.events import CollectionPlanned, Observer, PartCommitted, ignore
+from intune_dw_cli.export.engine import CollectionOutcome, Engine, SliceFailure, SliceOutput, SliceResult
+from intune_dw_cli.export.files import disk_errors, make_folder, open_private, write_atomic
+from intune_dw_cli.export.names import file_stems
+from intune_dw_cli.export.parts import Part, PartNaming
+from intune_dw_cli.export.plan import CollectionPlan, Slice, plan_slices
+from intune_dw_cli.export.pull import slice_parts
+from intune_dw_cli.service.warehouse import EntitySet, Warehouse
+
+Connect = Callable[[bytes | None, bytes | None], Warehouse]
+"""Makes the warehouse, given the service document and `$metadata` of the run that is continued, or None and None."""
+
+_REREAD_DAYS = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupRequest:
+    """What to back up and where.
+
+    Attributes:
+        root: The archive's folder.
+        format: CSV or Parquet.
+        tenant: The tenant, None where it is not known.
+        only: Globs of collection names; empty for all.
+        exclude: Globs of collection names to leave out.
+        bounds: DateKey range for collections that have one.
+        today: The day, in UTC, from which a new run's plan counts.
+    """
+
+    root: Path
+    format: FileFormat = field(default_factory=FileFormat)
+    tenant: str | None = None
+    only: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    bounds: DateKeyRange = DateKeyRange()
+    workers: int = 4
+    today: dt.date = field(default_factory=lambda: dt.datetime.now(dt.UTC).date())
+
+
+@dataclass(slots=True)
+class BackupResult:
+    """How a run ended.
+
+    Attributes:
+        manifest: What the archive holds now.
+        outcomes: What this run fetched, a collection each.
+        resumed: Whether an unfinished run was continued.
+        errors: Why collections are incomplete.
+    """
+
+    manifest: Manifest
+    outcomes: list[CollectionOutcome]
+    resumed: bool
+
+    @property
+    def errors(self) -> list[IntuneDwError]:
+        """What failed."""
+        return [failure.error for outcome in self.outcomes for failure in outcome.failures]
+
+
+@dataclass(frozen=True, slots=True)
+class BackupPlan:
+    """What a run would fetch: one plan a collection, and what stays as it is held."""
+
+    plans: tuple[CollectionPlan, ...]
+    held: Mapping[str, int]
+
+
+def backup(
+    request: BackupRequest, connect: Connect, *, observer: Observer = ignore, stop: threading.Event | None = None
+) -> BackupResult:
+    """Back up into the archive; continue an unfinished run if there is one.
+
+    A collection that fails does not stop the others: the manifest then says `partial` and what is missing.
+
+    Raises:
+        ArchiveLockedError: another run is at work in the archive.
+        ArchiveError: the folder is no archive, or one of another feed, tenant or format.
+        UsageError: `only` matches no collection.
+        SignInError, OutputError, InterruptedRunError: what is committed stays; the same call continues.
+    """
+    layout = Layout(request.root)
+    layout.require_usable()
+    if not layout.exists:
+        connect(None, None).entity_sets  # noqa: B018 - nothing is made on the disk before the service has answered
+    with archive_lock(layout):
+        run = _Run(request, layout, connect, observer, stop or threading.Event())
+        try:
+            return run.go()
+        finally:
+            run.close()
+
+
+def preview(request: BackupRequest, connect: Connect) -> BackupPlan:
+    """Return what `backup` would fetch, without writing anything."""
+    layout = Layout(request.root)
+    layout.require_usable()
+    manifest = read_manifest(layout.manifest)
+    warehouse = connect(None, None)
+    plans = _plans(request, warehouse, manifest, request.today)
+    held = {name: h.rows for name, h in manifest.collections.items()} if manifest else {}
+    return BackupPlan(tuple(plans), held)
+
+
+class _Run:
+    """One run in a locked archive."""
+
+    def __init__(
+        self,
+        request: BackupRequest,
+        layout: Layout,
+        connect: Connect,
+        observer: Observer,
+        stop: threading.Event,
+    ) -> None:
+        self._request = request
+        self._layout = layout
+        self._observer = observer
+        self._stop = stop
+        self._base = read_manifest(layout.manifest)
+        resumed = Journal.resume(layout.journal)
+        self.resumed = resumed is not None
+        self._records: list[SliceRecord] = []
+        if resumed is not None:
+            self._journal, content = resumed
+            self._records = content.slices
+            self._header = content.header
+            self._warehouse = self._reconnect(connect)
+        else:
+            self._warehouse = connect(None, None)
+            self._header = RunHeader(self._identity(), request.today.isoformat(), self._document_hashes())
+            self._require_same(self._base.identity if self._base else None)
+            self._journal = Journal.begin(layout.journal, self._header)
+            self._write_documents()
+
+    def close(self) -> None:
+        """Close the journal."""
+        self._journal.close()
+
+    def go(self) -> BackupResult:
+        """Fetch what is planned and not yet held, then write the inventory."""
+        today = dt.date.fromisoformat(self._header.today)
+        full = _plans(self._request, self._warehouse, self._base, today)
+        stems = file_stems(e.name for e in self._warehouse.entity_sets)
+        done = {(r.collection, r.slice): r.rows for r in self._records}
+        plans = [self._remaining(plan, done) for plan in full]
+        by_name = {plan.entity_set.name: plan for plan in plans}
+        held = {p.path: p for h in (self._base.collections.values() if self._base else ()) for p in h.parts}
+        guard = _HeldParts(self._layout, held)
+
+        def open_output(item: Slice, additional: bool) -> SliceOutput:
+            naming = PartNaming(_folder(stems[item.collection]), stems[item.collection], self._request.format.suffix)
+            plan = by_name[item.collection]
+            return slice_parts(
+                self._layout.root, naming, plan, item, self._request.format, additional, self._warehouse.source, guard
+            )
+
+        def committed(result: SliceResult) -> None:
+            record = SliceRecord.of(result, by_name[result.slice.collection].schema, set(held.values()))
+            self._journal.commit(record)
+            self._records.append(record)
+            for part in result.parts:
+                self._observer(PartCommitted(record.collection, part.path, part.rows, part.bytes))
+
+        engine = Engine(self._warehouse, workers=self._request.workers, observer=self._observer, stop=self._stop)
+        outcomes = engine.run(plans, open_output, committed=committed)
+        manifest = self._inventory(full, outcomes, stems)
+        self._write_inventory(manifest)
+        return BackupResult(manifest, outcomes, self.resumed)
+
+    # -- beginning --------------------------------------------------------------------------------------------
+
+    def _identity(self) -> Identity:
+        fmt = self._request.format
+        return Identity(
+            self._warehouse.source,
+            self._request.tenant,
+            self._warehouse.feed.api_version,
+            fmt.format,
+            fmt.compression,
+        )
+
+    def _require_same(self, held: Identity | None) -> None:
+        if held is not None:
+            self._identity().require_same(held)
+
+    def _reconnect(self, connect: Connect) -> Warehouse:
+        """Work by the documents that the unfinished run was begun with."""
+        documents = []
+        for name in (SERVICE, METADATA):
+            try:
+                document = (self._layout.root / name).read_bytes()
+            except OSError:
+                document = None
+            intact = document is not None and _sha256(document) == self._header.documents[name]
+            documents.append(document if intact else None)
+        self._warehouse = connect(*documents)
+        self._require_same(self._header.identity)
+        self._require_same(self._base.identity if self._base else None)
+        if None in documents:
+            if self._document_hashes() != self._header.documents:
+                raise UsageError(
+                    "the service's documents have changed since the unfinished run was begun, and its copies are gone",
+                    hint=f"Delete {self._layout.journal} and run again: held days are kept.",
+                )
+            self._write_documents()
+        return self._warehouse
+
+    def _document_hashes(self) -> dict[str, str]:
+        return {
+            METADATA: _sha256(self._warehouse.metadata_document),
+            SERVICE: _sha256(self._warehouse.service_document),
+        }
+
+    def _write_documents(self) -> None:
+        write_atomic(self._layout.metadata, self._warehouse.metadata_document)
+        write_atomic(self._layout.service, self._warehouse.service_document)
+
+    def _remaining(self, plan: CollectionPlan, done: Mapping[tuple[str, str], int]) -> CollectionPlan:
+        """Return the plan without the slices that are committed, and tell the observer."""
+        name = plan.entity_set.name
+        mine = {label: rows for (collection, label), rows in done.items() if collection == name}
+        whole = any(label.startswith("unfiltered") for label in mine)
+        left = () if whole else tuple(piece for s in plan.slices for piece in s.uncovered(mine))
+        self._observer(CollectionPlanned(name, len(left), held=len(mine), rows_held=sum(mine.values())))
+        return CollectionPlan(entity_set=plan.entity_set, slices=left, bounds=plan.bounds)
+
+    # -- ending -----------------------------------------------------------------------------------------------
+
+    def _inventory(
+        self, full: Sequence[CollectionPlan], outcomes: Sequence[CollectionOutcome], stems: Mapping[str, str]
+    ) -> Manifest:
+        """Build the manifest from what earlier runs held and what the journal says."""
+        held = copy.deepcopy(self._base.collections) if self._base else {}
+        collections = {
+            e.name: held.pop(e.name) if e.name in held else Holding(e.name, _folder(stems[e.name]), e.kind)
+            for e in self._warehouse.entity_sets
+        }
+        collections |= held  # collections that the service no longer lists stay
+        failures = {o.plan.entity_set.name: o.failures for o in outcomes}
+        for plan in full:
+            holding = collections[plan.entity_set.name]
+            labels = [s.label for s in plan.slices]
+            records = [r for r in self._records if r.collection == holding.name]
+            for record in sorted(records, key=lambda r: _plan_order(r.slice, labels)):
+                holding.absorb(record)
+            holding.prune([*labels, *(r.slice for r in records)])
+            holding.missing = _missing(plan.slices, records, failures.get(holding.name, []))
+        chosen = {plan.entity_set.name for plan in full}
+        kept = {n: h for n, h in collections.items() if n in chosen or h.slices or h.missing}
+        return Manifest(self._header.identity, self._header.today, dict(self._header.documents), kept)
+
+    def _write_inventory(self, manifest: Manifest) -> None:
+        encoded = manifest.encode()
+        write_atomic(self._layout.manifest, encoded)
+        write_atomic(self._layout.sums, manifest.sums(encoded))
+        self._log_run(manifest)
+        if manifest.state == "complete":
+            self._journal.remove()
+
+    def _log_run(self, manifest: Manifest) -> None:
+        entry = {
+            "ended": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            "tool": manifest.tool,
+            "as_of": manifest.as_of,
+            "state": manifest.state,
+            "resumed": self.resumed,
+            "rows": sum(h.rows for h in manifest.collections.values()),
+        }
+        with disk_errors(self._layout.runs):
+            if not self._layout.runs.exists():
+                open_private(self._layout.runs).close()
+            with self._layout.runs.open("a", encoding="utf-8") as log:
+                log.write(json.dumps(entry) + "\n")
+
+
+class _HeldParts:
+    """Keeps parts of earlier runs from being replaced by ones with fewer rows."""
+
+    def __init__(self, layout: Layout, parts: Mapping[str, Part]) -> None:
+        self._layout = layout
+        self._parts = parts
+
+    def held(self, path: str) -> Part | None:
+        return self._parts.get(path)
+
+    def aside(self, path: str) -> Path:
+        folder = self._layout.state / "smaller"
+        make_folder(folder)
+        return folder / PurePosixPath(path)
+
+
+def _plans(request: BackupRequest, warehouse: Warehouse, base: Manifest | None, today: dt.date) -> list[CollectionPlan]:
+    chosen = select(warehouse.entity_sets, request.only, request.exclude)
+    return [_plan(e, request.bounds, base.collections.get(e.name) if base else None, today) for e in chosen]
+
+
+def _plan(entity_set: EntitySet, bounds: DateKeyRange, held: Holding | None, today: dt.date) -> CollectionPlan:
+    """Plan a collection: all of it the first time; later what is new, and the last two held days once more."""
+    if entity_set.date_key is None:
+        return CollectionPlan(entity_set=entity_set, slices=plan_slices(entity_set, DateKeyRange(), today))
+    days = held.date_keys if held else []
+    if held and days and held.state == "complete" and bounds.is_open:
+        # Everything before was read when it was the service's to give; only the newest days may still change.
+        bounds = DateKeyRange(from_date_key(days[-_REREAD_DAYS:][0]), None)
+    settled = {str(from_date_key(d)) for d in days[:-_REREAD_DAYS]}
+    slices = [s for s in plan_slices(entity_set, bounds, today) if s.label not in settled]
+    return CollectionPlan(entity_set=entity_set, slices=tuple(slices), bounds=bounds)
+
+
+def select(entity_sets: Iterable[EntitySet], only: Sequence[str], exclude: Sequence[str]) -> list[EntitySet]:
+    """Return the collections whose names match a glob of `only` (or all) and none of `exclude`, case aside.
+
+    Raises:
+        UsageError: a glob of `only` matches nothing, or nothing is left.
+    """
+    known = list(entity_sets)
+    for glob in only:
+        if not any(_matches(e.name, [glob]) for e in known):
+            raise UsageError(
+                f"--only {glob} matches no collection", hint="List what there is with: intune-dw collections"
+            )
+    chosen = [e for e in known if (not only or _matches(e.name, only)) and not _matches(e.name, exclude)]
+    if not chosen:
+        raise UsageError("no collection is left to back up", hint="Leave out --exclude, or narrow it.")
+    return chosen
+
+
+def _matches(name: str, globs: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name.casefold(), glob.casefold()) for glob in globs)
+
+
+def _missing(
+    slices: Sequence[Slice], records: Sequence[SliceRecord], failures: Sequence[SliceFailure]
+) -> list[Missing]:
+    have = {r.slice for r in records}
+    if any(label.startswith("unfiltered") for label in have):
+        return []
+    reasons = {f.slice.label: f.error.message for f in failures}
+    other = next(iter(reasons.values()), "not fetched yet")
+    left = [piece for s in slices for piece in s.uncovered(have)]
+    return [Missing(piece.label, reasons.get(piece.label, other)) for piece in left]
+
+
+def _plan_order(label: str, labels: Sequence[str]) -> tuple[int, str]:
+    return (labels.index(label) if label in labels else len(labels), label)
+
+
+def _folder(stem: str) -> str:
+    return f"{DATA}/{stem}"
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

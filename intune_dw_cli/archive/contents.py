@@ -1,0 +1,134 @@
+"""Reading a part back: does it hold the rows, columns, days and keys that were recorded?"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from intune_dw_cli.archive.records import SliceRecord
+from intune_dw_cli.data.schema import ADDITIONAL
+from intune_dw_cli.export.parts import Part
+from intune_dw_cli.export.tally import count_distinct
+
+_BLOCK = 4 * 1024 * 1024
+
+
+def check_contents(root: Path, record: SliceRecord) -> Iterator[tuple[str, str]]:
+    """Read the parts of a slice and yield (path, what is wrong) for each disagreement with the record."""
+    duplicates: int | None = 0
+    for part in record.parts:
+        try:
+            reading = _read(root / PurePosixPath(part.path), part, record)
+        except (OSError, pa.ArrowException, ValueError) as error:
+            yield part.path, f"cannot be read back: {_first_line(error)}"
+            duplicates = None
+            continue
+        yield from ((part.path, text) for text in reading.disagreements(part, record))
+        duplicates = None if duplicates is None else duplicates + reading.duplicates
+    countable = len(record.parts) == 1 or record.schema.date_key in record.schema.key
+    if record.duplicates is not None and countable and not record.smaller and duplicates is not None:
+        if duplicates != record.duplicates:
+            text = f"{duplicates} rows repeat a key, {record.duplicates} are recorded for slice {record.slice}"
+            yield record.parts[0].path, text
+
+
+class _Reading:
+    """What a part was found to hold."""
+
+    def __init__(self, columns: list[str], key: tuple[str, ...], date_key: str | None) -> None:
+        self.columns = columns
+        self._key = list(key)
+        self._date_key = date_key
+        self._keys: list[pa.RecordBatch] = []
+        self._days: set[Any] = set()
+        self.rows = 0
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        if batch.num_rows == 0:
+            return
+        self.rows += batch.num_rows
+        if self._date_key:
+            self._days.update(str(d) for d in pc.unique(batch.column(self._date_key)).to_pylist())
+        if self._key:
+            self._keys.append(batch.select(self._key))
+
+    @property
+    def duplicates(self) -> int:
+        return self.rows - count_distinct(pa.Table.from_batches(self._keys)) if self._keys else 0
+
+    def disagreements(self, part: Part, record: SliceRecord) -> Iterator[str]:
+        if self.rows != part.rows:
+            yield f"holds {self.rows} rows, {part.rows} are recorded"
+        wanted = [name for name, _ in record.schema.columns] + [ADDITIONAL] * part.additional
+        if self.columns != wanted:
+            yield "its columns are not the recorded ones"
+            return
+        if part.date_key is not None and self._days - {str(part.date_key)}:
+            yield f"holds rows of other days than {part.date_key}"
+        if self._keys:
+            first, last = self._keys[0].slice(0, 1), self._keys[-1].slice(self._keys[-1].num_rows - 1)
+            if _texts(first) != _recorded(part.first_key) or _texts(last) != _recorded(part.last_key):
+                yield "its first or last row is not the recorded one"
+
+
+def _read(path: Path, part: Part, record: SliceRecord) -> _Reading:
+    schema = record.schema
+    needed = list(dict.fromkeys([*schema.key, *([schema.date_key] if schema.date_key else [])]))
+    if path.name.endswith(".parquet"):
+        with pq.ParquetFile(path) as file:
+            reading = _Reading(file.schema_arrow.names, schema.key, schema.date_key)
+            for batch in file.iter_batches(columns=needed or None):
+                reading.add(batch)
+        return reading
+    names = [name for name, _ in schema.columns] + [ADDITIONAL] * part.additional
+    # Where nothing but the header is there, the CSV reader would see an empty file: read the header apart.
+    with pa.input_stream(str(path), compression="detect") as stream:
+        header = _header(stream)
+    reading = _Reading(header, schema.key, schema.date_key)
+    if part.rows == 0 or header != names:
+        with pa.input_stream(str(path), compression="detect") as stream:
+            reading.rows = 0 if stream.read().count(b"\n") == 1 else -1
+        return reading
+    with pa.input_stream(str(path), compression="detect") as stream:
+        reader = pacsv.open_csv(
+            stream,
+            read_options=pacsv.ReadOptions(block_size=_BLOCK, use_threads=False),
+            parse_options=pacsv.ParseOptions(newlines_in_values=True),
+            convert_options=pacsv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()), include_columns=needed or None
+            ),
+        )
+        for batch in reader:
+            reading.add(batch)
+    return reading
+
+
+def _header(stream: pa.NativeFile) -> list[str]:
+    text = stream.read(_BLOCK).decode("utf-8", "replace")
+    return next(csv.reader(io.StringIO(text, newline="")), [])
+
+
+def _texts(row: pa.RecordBatch) -> list[str | None]:
+    return [_text(column[0].as_py()) for column in row.columns]
+
+
+def _recorded(key: tuple[Any, ...] | None) -> list[str | None]:
+    return [_text(value) for value in key or ()]
+
+
+def _text(value: Any) -> str | None:
+    if value is None:
+        return None
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

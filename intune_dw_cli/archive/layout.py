@@ -1,0 +1,54 @@
+"""Where things are in an archive."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from intune_dw_cli.errors import ArchiveError
+
+MANIFEST = "manifest.json"
+SUMS = "SHA256SUMS"
+METADATA = "metadata.xml"
+SERVICE = "service.json"
+DATA = "data"
+STATE = ".intune-dw"
+
+
+class Layout:
+    """The paths of one archive."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.manifest = root / MANIFEST
+        self.sums = root / SUMS
+        self.metadata = root / METADATA
+        self.service = root / SERVICE
+        self.data = root / DATA
+        self.state = root / STATE
+        self.journal = self.state / "journal.jsonl"
+        self.lock = self.state / "lock"
+        self.holder = self.state / "lock-holder.json"
+        self.runs = self.state / "runs.jsonl"
+
+    @property
+    def exists(self) -> bool:
+        """Whether an archive is here, finished or begun."""
+        return self.manifest.is_file() or self.journal.is_file()
+
+    def require(self) -> None:
+        """Raise ArchiveError when no archive is here."""
+        if not self.exists:
+            what = "is no archive (it has no manifest.json)" if self.root.is_dir() else "does not exist"
+            raise ArchiveError(f"{self.root} {what}", hint="Make one with: intune-dw backup " + str(self.root))
+
+    def require_usable(self) -> None:
+        """Raise ArchiveError when a backup cannot be put here: something else is."""
+        if self.root.exists() and not self.root.is_dir():
+            raise ArchiveError(f"{self.root} is a file, not a folder", hint="Give the name of a folder.")
+        if self.exists or not self.root.is_dir():
+            return
+        if any(entry.name != STATE for entry in self.root.iterdir()):
+            raise ArchiveError(
+                f"{self.root} holds other files and is no archive",
+                hint="Give an empty folder, or a name that does not exist yet.",
+            )

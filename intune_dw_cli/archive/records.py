@@ -1,0 +1,180 @@
+"""What an archive knows of itself: identity, schemas, slices and parts, as JSON and back."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from intune_dw_cli.data.schema import CollectionSchema
+from intune_dw_cli.errors import ArchiveError
+from intune_dw_cli.export.engine import SliceResult
+from intune_dw_cli.export.parts import Part
+
+VERSION = 1
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What an archive is of. A backup of anything else does not go into it.
+
+    Attributes:
+        source: The feed URL without query.
+        tenant: The tenant, None where it is not known.
+        format: csv or parquet.
+        compression: As in FileFormat.
+    """
+
+    source: str
+    tenant: str | None
+    api_version: str
+    format: str
+    compression: str | None
+
+    def require_same(self, held: Identity) -> None:
+        """Raise ArchiveError, naming each difference, when the archive is of something else."""
+        names = {
+            "source": "feed URL",
+            "tenant": "tenant",
+            "api_version": "API version",
+            "format": "format",
+            "compression": "compression",
+        }
+        mine, theirs = asdict(self), asdict(held)
+        differing = [
+            f"{label} {theirs[name]} (this run: {mine[name]})"
+            for name, label in names.items()
+            # A tenant that either side does not know is no difference.
+            if mine[name] != theirs[name] and not (name == "tenant" and None in (mine[name], theirs[name]))
+        ]
+        if differing:
+            raise ArchiveError(
+                f"the archive is of another kind: it holds {'; '.join(differing)}",
+                hint="Give another folder, or the options with which the archive was begun.",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaRecord:
+    """The columns that parts were written with: (name, Edm type) pairs, key and DateKey column."""
+
+    columns: tuple[tuple[str, str], ...]
+    key: tuple[str, ...]
+    date_key: str | None
+
+    @classmethod
+    def of(cls, schema: CollectionSchema) -> SchemaRecord:
+        """Return the record of a schema."""
+        return cls(tuple((c.name, c.edm_type) for c in schema.columns), schema.key, schema.date_key)
+
+    def to_json(self) -> Json:
+        """Return the record as JSON values."""
+        return {
+            "columns": [{"name": name, "type": kind} for name, kind in self.columns],
+            "key": list(self.key),
+            "date_key": self.date_key,
+        }
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> SchemaRecord:
+        """Read a record. Raises KeyError, TypeError where it is none."""
+        return cls(tuple((c["name"], c["type"]) for c in raw["columns"]), tuple(raw["key"]), raw["date_key"])
+
+
+@dataclass(frozen=True, slots=True)
+class SliceRecord:
+    """A committed slice: what was asked, what came, and the parts it is in.
+
+    Attributes:
+        duplicates: Rows that repeat another row's key, None where that was not looked at.
+        absent: Declared properties that no row had.
+        smaller: Paths for which fewer rows came than were held; the held file stayed.
+    """
+
+    collection: str
+    slice: str
+    rows: int
+    pages: int
+    duplicates: int | None
+    absent: tuple[str, ...]
+    schema: SchemaRecord
+    parts: tuple[Part, ...]
+    smaller: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, result: SliceResult, schema: CollectionSchema, held: Container[Part] = ()) -> SliceRecord:
+        """Return the record of a result.
+
+        Args:
+            held: Parts of earlier runs; one that is among the result's was kept, because less came.
+        """
+        return cls(
+            result.slice.collection,
+            result.slice.label,
+            sum(p.rows for p in result.parts),
+            result.pages,
+            result.duplicates,
+            result.absent,
+            SchemaRecord.of(schema),
+            result.parts,
+            tuple(p.path for p in result.parts if p in held and result.rows < sum(q.rows for q in result.parts)),
+        )
+
+    def to_json(self) -> Json:
+        """Return the record as JSON values."""
+        return {
+            "collection": self.collection,
+            "slice": self.slice,
+            "rows": self.rows,
+            "pages": self.pages,
+            "duplicates": self.duplicates,
+            "absent": list(self.absent),
+            "schema": self.schema.to_json(),
+            "parts": [part_to_json(part) for part in self.parts],
+            "smaller": list(self.smaller),
+        }
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> SliceRecord:
+        """Read a record. Raises KeyError, TypeError where it is none."""
+        return cls(
+            raw["collection"],
+            raw["slice"],
+            raw["rows"],
+            raw["pages"],
+            raw["duplicates"],
+            tuple(raw["absent"]),
+            SchemaRecord.from_json(raw["schema"]),
+            tuple(part_from_json(part) for part in raw["parts"]),
+            tuple(raw["smaller"]),
+        )
+
+
+def part_to_json(part: Part) -> Json:
+    """Return a part as JSON values; row keys are lists."""
+    return {
+        "path": part.path,
+        "date_key": part.date_key,
+        "rows": part.rows,
+        "bytes": part.bytes,
+        "sha256": part.sha256,
+        "first_key": None if part.first_key is None else list(part.first_key),
+        "last_key": None if part.last_key is None else list(part.last_key),
+        "additional": part.additional,
+    }
+
+
+def part_from_json(raw: Mapping[str, Any]) -> Part:
+    """Read a part. Raises KeyError, TypeError where it is none."""
+    return Part(
+        path=raw["path"],
+        date_key=raw["date_key"],
+        rows=raw["rows"],
+        bytes=raw["bytes"],
+        sha256=raw["sha256"],
+        first_key=None if raw["first_key"] is None else tuple(raw["first_key"]),
+        last_key=None if raw["last_key"] is None else tuple(raw["last_key"]),
+        additional=raw["additional"],
+    )

@@ -1,0 +1,215 @@
+"""Verify an archive offline, in four stages: manifest, file set, sizes and hashes, contents."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from intune_dw_cli.archive.contents import check_contents
+from intune_dw_cli.archive.journal import read_journal
+from intune_dw_cli.archive.layout import MANIFEST, STATE, SUMS, Layout
+from intune_dw_cli.archive.manifest import Holding, Manifest, read_manifest
+from intune_dw_cli.errors import ArchiveDamagedError
+from intune_dw_cli.export.files import PARTIAL
+from intune_dw_cli.export.parts import Part
+
+STAGES = ("manifest", "files", "hashes", "contents")
+_CHUNK = 1024 * 1024
+_WORKERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Damage: the stage that found it, the file it is in (relative, `/`), and what is wrong."""
+
+    stage: str
+    path: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyResult:
+    """What `verify` found.
+
+    Attributes:
+        state: complete, partial, or unfinished while a run is to be continued.
+        files: Files looked at.
+        rows: Rows held.
+        findings: Damage, in the order of the stages; empty when the archive is sound.
+    """
+
+    state: str
+    files: int
+    rows: int
+    bytes: int
+    findings: tuple[Finding, ...]
+
+
+def verify(
+    root: Path, *, quick: bool = False, progress: Callable[[str, int, int], None] = lambda *_: None
+) -> VerifyResult:
+    """Check an archive against its manifest, and against the journal of a run that is to be continued.
+
+    Args:
+        root: The archive's folder.
+        quick: Compare sizes only: read no file of data.
+        progress: Told the stage, how many files are done and how many there are.
+
+    Raises:
+        ArchiveError: there is no archive, or one of a version that is not known.
+    """
+    layout = Layout(root)
+    layout.require()
+    findings: list[Finding] = []
+    try:
+        manifest = read_manifest(layout.manifest)
+    except ArchiveDamagedError as error:
+        return VerifyResult("unknown", 0, 0, 0, (Finding("manifest", MANIFEST, error.message),))
+    journal = read_journal(layout.journal)
+    progress("manifest", 0, 1)
+    if manifest is not None:
+        findings += _check_manifest(manifest)
+        if journal is None:
+            findings += _check_sums(layout, manifest)
+    if journal is not None:
+        content, _ = journal
+        if manifest is None:
+            manifest = Manifest(content.header.identity, content.header.today, {}, {})
+        manifest.documents = dict(content.header.documents)
+        for record in content.slices:
+            holding = manifest.collections.setdefault(record.collection, Holding(record.collection, "", ""))
+            holding.absorb(record)
+    if manifest is None:
+        raise ArchiveDamagedError(f"{root} has neither a manifest nor a whole journal")
+    expected = {p.path: p for h in manifest.collections.values() for p in h.parts}
+    findings += _check_file_set(layout, manifest, expected, unfinished=journal is not None)
+    lost = {f.path for f in findings if f.stage == "files"}
+    parts = [p for path, p in sorted(expected.items()) if path not in lost]
+    findings += _check_hashes(layout, manifest, parts, lost, quick, progress)
+    if not quick:
+        bad = {f.path for f in findings}
+        findings += _check_contents(layout, manifest, bad, progress)
+    state = "unfinished" if journal is not None else manifest.state
+    return VerifyResult(
+        state,
+        len(expected),
+        sum(h.rows for h in manifest.collections.values()),
+        sum(p.bytes for p in expected.values()),
+        tuple(findings),
+    )
+
+
+def _check_manifest(manifest: Manifest) -> Iterator[Finding]:
+    """The manifest's own sums must agree, and no part may lie outside the archive or be named twice."""
+    seen: set[str] = set()
+    for holding in manifest.collections.values():
+        for record in holding.slices.values():
+            total = sum(p.rows for p in record.parts)
+            if total != record.rows:
+                message = f"{holding.name} {record.slice}: {record.rows} rows are stated, its parts have {total}"
+                yield Finding("manifest", MANIFEST, message)
+        for part in holding.parts:
+            if not _is_inside(part.path):
+                yield Finding("manifest", part.path, "this path leads out of the archive")
+            if part.path in seen:
+                yield Finding("manifest", part.path, "listed twice")
+            seen.add(part.path)
+
+
+def _is_inside(path: str) -> bool:
+    pure = PurePosixPath(path)
+    return not pure.is_absolute() and ".." not in pure.parts and "\\" not in path and ":" not in path
+
+
+def _check_sums(layout: Layout, manifest: Manifest) -> Iterator[Finding]:
+    try:
+        sums = layout.sums.read_bytes()
+    except OSError:
+        return  # its absence is found among the files
+    if sums != manifest.sums(layout.manifest.read_bytes()):
+        yield Finding("manifest", SUMS, "does not say what the manifest says")
+
+
+def _check_file_set(
+    layout: Layout, manifest: Manifest, expected: dict[str, Part], *, unfinished: bool
+) -> Iterator[Finding]:
+    wanted = {*expected, *manifest.documents}
+    if not unfinished:
+        wanted |= {MANIFEST, SUMS}
+    present = set(_files(layout.root))
+    for path in sorted(wanted - present):
+        yield Finding("files", path, "missing")
+    if unfinished:
+        return  # what is not in the journal yet is fetched again and replaced
+    for path in sorted(present - wanted):
+        what = "left over from a run that was stopped" if path.endswith(PARTIAL) else "not in the manifest"
+        yield Finding("files", path, what)
+
+
+def _files(root: Path) -> Iterator[str]:
+    for folder, folders, names in os.walk(root):
+        here = Path(folder).relative_to(root)
+        if here == Path():
+            folders[:] = [f for f in folders if f != STATE]
+        for name in names + [f for f in folders if Path(folder, f).is_symlink()]:
+            yield (here / name).as_posix()
+
+
+def _check_hashes(
+    layout: Layout,
+    manifest: Manifest,
+    parts: Sequence[Part],
+    lost: set[str],
+    quick: bool,
+    progress: Callable[[str, int, int], None],
+) -> list[Finding]:
+    findings = []
+    documents = [(path, None, digest) for path, digest in sorted(manifest.documents.items()) if path not in lost]
+    checks = [*documents, *((p.path, p.bytes, p.sha256) for p in parts)]
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        results = pool.map(lambda c: _check_file(layout.root, c[0], c[1], None if quick else c[2]), checks)
+        for number, (check, message) in enumerate(zip(checks, results, strict=True), 1):
+            if message:
+                findings.append(Finding("hashes", check[0], message))
+            progress("hashes", number, len(checks))
+    return findings
+
+
+def _check_file(root: Path, path: str, size: int | None, digest: str | None) -> str | None:
+    file = root / PurePosixPath(path)
+    try:
+        if file.is_symlink():
+            return "is a symbolic link, not a file of its own"
+        actual = file.stat().st_size
+        if size is not None and actual != size:
+            return f"has {actual} bytes, {size} are recorded"
+        if digest is not None and sha256_of(file) != digest:
+            return "its SHA-256 is not the recorded one: the file was changed or is damaged"
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
+    return None
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hex SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _check_contents(
+    layout: Layout, manifest: Manifest, bad: set[str], progress: Callable[[str, int, int], None]
+) -> list[Finding]:
+    findings = []
+    slices = [s for h in manifest.collections.values() for s in h.slices.values() if s.parts]
+    for number, record in enumerate(slices, 1):
+        if not bad.intersection(p.path for p in record.parts):
+            findings += [Finding("contents", path, text) for path, text in check_contents(layout.root, record)]
+        progress("contents", number, len(slices))
+    return findings
