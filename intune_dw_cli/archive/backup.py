@@ -80,14 +80,6 @@ class BackupResult:
         return [failure.error for outcome in self.outcomes for failure in outcome.failures]
 
 
-@dataclass(frozen=True, slots=True)
-class BackupPlan:
-    """What a run would fetch: one plan a collection, and what stays as it is held."""
-
-    plans: tuple[CollectionPlan, ...]
-    held: Mapping[str, int]
-
-
 def backup(
     request: BackupRequest, connect: Connect, *, observer: Observer = ignore, stop: threading.Event | None = None
 ) -> BackupResult:
@@ -113,15 +105,11 @@ def backup(
             run.close()
 
 
-def preview(request: BackupRequest, connect: Connect) -> BackupPlan:
-    """Return what `backup` would fetch, without writing anything."""
+def preview(request: BackupRequest, connect: Connect) -> list[CollectionPlan]:
+    """Return what a new run of `backup` would fetch, without writing anything. Raises what `backup` raises."""
     layout = Layout(request.root)
     layout.require_usable()
-    manifest = read_manifest(layout.manifest)
-    warehouse = connect(None, None)
-    plans = _plans(request, warehouse, manifest, request.today)
-    held = {name: h.rows for name, h in manifest.collections.items()} if manifest else {}
-    return BackupPlan(tuple(plans), held)
+    return _plans(request, connect(None, None), read_manifest(layout.manifest), request.today)
 
 
 class _Run:

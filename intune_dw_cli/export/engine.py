@@ -44,6 +44,8 @@ from intune_dw_cli.service.warehouse import Warehouse
 
 _FAILURES_PER_COLLECTION = 3
 _POLL = 0.2
+_GRACE = 3.0
+CONTINUES = "Run the same command again to continue."
 
 
 class SliceOutput(Protocol):
@@ -160,30 +162,33 @@ class Engine:
         for state in states:
             if not state.plan.slices:
                 self._observer(CollectionFinished(state.name, 0))
-        with (
-            ThreadPoolExecutor(self._workers, thread_name_prefix="page") as fetchers,
-            ThreadPoolExecutor(self._workers, thread_name_prefix="slice") as pool,
-        ):
-            running: dict[Future[SliceResult], tuple[_CollectionState, Slice]] = {}
-            try:
-                while queue or running:
-                    while queue and len(running) < self._workers:
-                        state, item = queue.popleft()
-                        if state.wants():
-                            worker = _SliceWorker(self, state, item, fetchers, open_output)
-                            running[pool.submit(worker.run, committed)] = (state, item)
-                        else:
-                            self._settle(state, queue)
-                    done, _ = wait(running, timeout=_POLL, return_when=FIRST_COMPLETED)
-                    if self._stop.is_set():
-                        raise InterruptedRunError("stopped before the end")
-                    for future in done:
-                        state, item = running.pop(future)
-                        self._collect(future, state, item, queue)
+        fetchers = ThreadPoolExecutor(self._workers, thread_name_prefix="page")
+        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="slice")
+        running: dict[Future[SliceResult], tuple[_CollectionState, Slice]] = {}
+        try:
+            while queue or running:
+                while queue and len(running) < self._workers:
+                    state, item = queue.popleft()
+                    if state.wants():
+                        worker = _SliceWorker(self, state, item, fetchers, open_output)
+                        running[pool.submit(worker.run, committed)] = (state, item)
+                    else:
                         self._settle(state, queue)
-            except BaseException:
-                self._stop.set()
-                raise
+                done, _ = wait(running, timeout=_POLL, return_when=FIRST_COMPLETED)
+                if self._stop.is_set():
+                    raise InterruptedRunError("stopped before the end", hint=CONTINUES)
+                for future in done:
+                    state, item = running.pop(future)
+                    self._collect(future, state, item, queue)
+                    self._settle(state, queue)
+        except BaseException:
+            # Let the slices under way notice and clean up, but do not wait for a server that does not answer.
+            self._stop.set()
+            wait(running, timeout=_GRACE)
+            raise
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            fetchers.shutdown(wait=False, cancel_futures=True)
         return [state.outcome for state in states]
 
     def _collect(
@@ -333,7 +338,7 @@ class _SliceWorker:
             output.write(_with_additional(batch) if additional else batch)
             self._observer(PageFetched(self._state.name, batch.num_rows, reading.wire_bytes))
             if self._engine._stop.is_set():
-                raise InterruptedRunError("stopped before the end")
+                raise InterruptedRunError("stopped before the end", hint=CONTINUES)
             if self._plan.top is not None and tally.rows >= self._plan.top:
                 break
         return False

@@ -1,0 +1,90 @@
+"""The app: its commands, and the one place where an error becomes a message and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from intune_dw_cli import __version__
+from intune_dw_cli.cli import backup, collections, pull, sandbox, verify
+from intune_dw_cli.errors import IntuneDwError
+
+EXIT_CODES = """
+Exit codes: 0 done and complete; 1 failed; 2 usage; 3 partial, run again to continue; 4 sign-in or permission;
+5 verify found damage; 6 archive locked by another run; 130 interrupted. Any other code is a failure.
+"""
+
+app = typer.Typer(
+    name="intune-dw",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EXIT_CODES,
+)
+app.command("collections")(collections.command)
+app.command("pull")(pull.command)
+app.command("backup")(backup.command)
+app.command("verify")(verify.command)
+app.command("sandbox")(sandbox.command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"intune-dw {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def intune_dw(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Take your data out of the Microsoft Intune Data Warehouse: complete, resumable, verified."""
+
+
+def main() -> None:
+    """Run the command line and exit with its code. Never returns."""
+    try:
+        app(prog_name="intune-dw")
+    except IntuneDwError as error:
+        _report(error)
+        _leave(error.exit_code)
+    except BrokenPipeError:
+        _leave(1)  # the reader of our output has gone; there is nobody to tell
+    except Exception as error:
+        _report(_unforeseen(error))
+        _leave(1)
+
+
+def _report(error: IntuneDwError) -> None:
+    from rich.console import Console
+
+    from intune_dw_cli.cli.console import report_error
+
+    report_error(Console(stderr=True, highlight=False, emoji=False, markup=False), error)
+
+
+def _unforeseen(error: Exception) -> IntuneDwError:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return IntuneDwError(
+        f"an error in intune-dw itself: {type(error).__name__} in {frame.name}, line {frame.lineno}",
+        hint="Please report it with the command and the output of `intune-dw --version`.",
+    )
+
+
+def _leave(code: int) -> None:
+    """Exit without waiting for requests that are still under way, and without a word about a closed pipe."""
+    with contextlib.suppress(OSError):
+        sys.stderr.flush()
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os._exit(code)

@@ -1,0 +1,140 @@
+"""`intune-dw backup`: everything into an archive; run again, it continues or adds what is new."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from intune_dw_cli.cli.options import CONNECTION, OUTPUT, SELECTION, Connection, Talk, option, with_groups
+from intune_dw_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from intune_dw_cli.archive.backup import BackupRequest, BackupResult
+    from intune_dw_cli.cli.connect import Service
+    from intune_dw_cli.cli.console import Terminal
+    from intune_dw_cli.cli.progress import Reporter
+
+
+@with_groups
+def command(
+    archive: Annotated[Path, typer.Argument(help="The archive's folder; made when it does not exist.")],
+    format: Annotated[str | None, option("--format", "-f", help="csv or parquet.", panel=OUTPUT)] = None,
+    compression: Annotated[
+        str | None,
+        option("--compression", help="CSV: gzip, zstd or none. Parquet: zstd, gzip, snappy or none.", panel=OUTPUT),
+    ] = None,
+    only: Annotated[
+        list[str] | None, option("--only", help="Only collections that match (repeatable).", panel=SELECTION)
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, option("--exclude", help="Not collections that match (repeatable).", panel=SELECTION)
+    ] = None,
+    first: Annotated[
+        str | None,
+        option("--from", help="First day, where there are days. Default: all.", panel=SELECTION, metavar="DAY"),
+    ] = None,
+    last: Annotated[str | None, option("--to", help="Last day, included.", panel=SELECTION, metavar="DAY")] = None,
+    workers: Annotated[int, option("--workers", help="Slices fetched at the same time.", panel=CONNECTION)] = 4,
+    dry_run: Annotated[
+        bool, option("--dry-run", "-n", help="Print what would be fetched, and stop.", panel=OUTPUT)
+    ] = False,
+    connection: Connection = Connection(),
+    talk: Talk = Talk(),
+) -> None:
+    """Back up every collection into an archive, with hashes and a manifest.
+
+    [bold]Examples[/bold]
+
+      intune-dw backup ./contoso-backup
+
+      intune-dw backup ./contoso-backup --sandbox
+
+      intune-dw backup /srv/intune -f parquet --exclude "mam*"
+
+    Whatever stops it, the same command continues. Run again on a finished archive, it adds the new days.
+
+    Next: intune-dw verify ARCHIVE
+    """
+    import datetime as dt
+
+    from intune_dw_cli.archive.backup import BackupRequest, backup
+    from intune_dw_cli.cli.connect import open_service
+    from intune_dw_cli.cli.console import Terminal
+    from intune_dw_cli.cli.progress import Reporter
+    from intune_dw_cli.cli.pull import day_range, file_format
+    from intune_dw_cli.cli.running import reported, stoppable
+
+    terminal = Terminal(talk)
+    reporter = Reporter(terminal)
+    with reported(terminal, "backup"):
+        if workers < 1:
+            raise UsageError("--workers must be at least 1")
+        today = dt.datetime.now(dt.UTC).date()
+        bounds = day_range(first, last, None, today)
+        fmt = file_format(format, compression, False, None)
+        with (
+            stoppable(terminal) as stop,
+            open_service(connection, workers=workers, observer=reporter, stop=stop) as service,
+        ):
+            request = BackupRequest(
+                root=archive,
+                format=fmt,
+                tenant=service.tenant,
+                only=tuple(only or ()),
+                exclude=tuple(exclude or ()),
+                bounds=bounds,
+                workers=workers,
+                today=today,
+            )
+            if dry_run:
+                _show_preview(terminal, request, service)
+                return
+            with reporter.showing():
+                result = backup(request, service.connect, observer=reporter, stop=stop)
+        _conclude(terminal, reporter, archive, result)
+
+
+def _show_preview(terminal: Terminal, request: BackupRequest, service: Service) -> None:
+    from intune_dw_cli.archive.backup import preview
+    from intune_dw_cli.cli.running import show_plan
+
+    plans = preview(request, service.connect)
+    show_plan(terminal, plans, {p.entity_set.name: str(request.root / "data" / p.entity_set.name) for p in plans})
+
+
+def _conclude(terminal: Terminal, reporter: Reporter, archive: Path, result: BackupResult) -> None:
+    """Show the summary and leave with the code that fits."""
+    from intune_dw_cli.cli.running import CollectionSummary, Summary
+
+    manifest = result.manifest
+    lines = [
+        CollectionSummary(
+            name=holding.name,
+            state=holding.state,
+            rows=holding.rows,
+            files=len(holding.parts),
+            bytes=sum(p.bytes for p in holding.parts),
+            missing=[m.slice for m in holding.missing],
+        )
+        for holding in manifest.collections.values()
+    ]
+    more = {"archive": str(archive), "as_of": manifest.as_of, "resumed": result.resumed}
+    Summary("backup", manifest.state, lines, reporter.figures, result.errors, more).show(terminal)
+    for error in result.errors:
+        terminal.error(error)
+    if manifest.state != "complete":
+        for line in lines:
+            if line.missing:
+                terminal.say(f"missing: {line.name}: {_list(line.missing)}", style="bold yellow")
+        terminal.say("Run the same command again: it fetches what is missing.")
+        raise typer.Exit(3)
+    terminal.say(f"Prove it with: intune-dw verify {archive}")
+
+
+def _list(labels: Sequence[str]) -> str:
+    shown = ", ".join(labels[:5])
+    return shown if len(labels) <= 5 else f"{shown} and {len(labels) - 5} more slices"

@@ -1,0 +1,176 @@
+"""`intune-dw collections`: what the warehouse holds, merged with what the documentation says of it."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from intune_dw_cli.cli.options import OUTPUT, Connection, Talk, option, with_groups
+from intune_dw_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from intune_dw_cli.service.warehouse import EntitySet
+
+FORMATS = ("table", "json", "csv")
+_VERSION = 1
+
+
+@with_groups
+def command(
+    name: Annotated[str | None, typer.Argument(help="Show one collection: its properties, key and joins.")] = None,
+    format: Annotated[
+        str, option("--format", "-f", help="table, json or csv.", panel=OUTPUT, metavar="FORMAT")
+    ] = "table",
+    connection: Connection = Connection(),
+    talk: Talk = Talk(),
+) -> None:
+    """List the collections of the warehouse, or the properties of one.
+
+    [bold]Examples[/bold]
+
+      intune-dw collections --sandbox
+
+      intune-dw collections devices
+
+      intune-dw collections -f csv > dictionary.csv
+
+    Next: intune-dw pull NAME
+    """
+    from intune_dw_cli.cli.connect import open_service
+    from intune_dw_cli.cli.console import Terminal
+    from intune_dw_cli.cli.progress import Reporter
+
+    terminal = Terminal(talk)
+    if format not in FORMATS:
+        raise UsageError(f"--format {format} is not known", hint=f"Give one of {', '.join(FORMATS)}.")
+    if talk.json:
+        format = "json"
+    stop = threading.Event()
+    with open_service(connection, workers=1, observer=Reporter(terminal), stop=stop) as service:
+        warehouse = service.warehouse()
+        if name is None:
+            rows = [_summary(e) for e in warehouse.entity_sets]
+            document: dict[str, Any] = {"version": _VERSION, "source": warehouse.source, "collections": rows}
+            columns = _COLLECTION_COLUMNS
+        else:
+            entity_set = warehouse.entity_set(name)
+            rows = _properties(entity_set)
+            document = {"version": _VERSION, **_summary(entity_set), "properties": rows}
+            columns = _PROPERTY_COLUMNS
+    if format == "json":
+        terminal.print_json(document)
+    elif format == "csv":
+        _print_csv(rows if name is not None else _dictionary(warehouse.entity_sets))
+    else:
+        terminal.table(_table(rows, columns))
+        if name is None:
+            terminal.say(f"{len(rows)} collections. Details: intune-dw collections NAME")
+
+
+_COLLECTION_COLUMNS = {
+    "name": "collection",
+    "category": "category",
+    "kind": "kind",
+    "date_keyed": "days",
+    "retention_days": "kept",
+    "key": "key",
+    "property_count": "properties",
+}
+_PROPERTY_COLUMNS = {
+    "name": "property",
+    "type": "type",
+    "key": "key",
+    "joins": "joins",
+    "personal": "personal",
+    "description": "description",
+}
+
+
+def _summary(entity_set: EntitySet) -> dict[str, Any]:
+    documented = entity_set.reference
+    return {
+        "name": entity_set.name,
+        "category": documented.category if documented else None,
+        "kind": entity_set.kind,
+        "documented": documented is not None,
+        "date_keyed": entity_set.date_key is not None,
+        "retention_days": entity_set.retention_days,
+        "key": list(entity_set.entity_type.key),
+        "property_count": len(entity_set.entity_type.properties),
+        "description": documented.description if documented else None,
+    }
+
+
+def _properties(entity_set: EntitySet) -> list[dict[str, Any]]:
+    documented = entity_set.reference
+    rows = []
+    for declared in entity_set.entity_type.properties:
+        known = documented.property(declared.name) if documented else None
+        rows.append(
+            {
+                "name": declared.name,
+                "type": declared.type,
+                "nullable": declared.nullable,
+                "key": declared.name in entity_set.entity_type.key,
+                "joins": known.references if known else None,
+                "personal": known.personal if known else None,
+                "description": known.description if known else None,
+            }
+        )
+    return rows
+
+
+def _dictionary(entity_sets: tuple[EntitySet, ...]) -> list[dict[str, Any]]:
+    """Return the data dictionary: every property of every collection."""
+    rows = []
+    for entity_set in entity_sets:
+        summary = _summary(entity_set)
+        head = {k: summary[k] for k in ("category", "kind", "date_keyed", "retention_days")}
+        rows += [{"collection": entity_set.name, **head, **p} for p in _properties(entity_set)]
+    return rows
+
+
+def _print_csv(rows: list[dict[str, Any]]) -> None:
+    import csv
+    import sys
+
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    if rows:
+        writer.writerow(rows[0])
+    writer.writerows([_plain(v) for v in row.values()] for row in rows)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return " ".join(value)
+    return "" if value is None else str(value)
+
+
+def _table(rows: list[dict[str, Any]], columns: dict[str, str]) -> Table:
+    from rich.table import Table
+
+    from intune_dw_cli.cli.console import clean
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for field, heading in columns.items():
+        numeric = field in ("retention_days", "property_count")
+        table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(clean(_cell(field, row[field])) for field in columns))
+    return table
+
+
+def _cell(field: str, value: Any) -> str:
+    if field == "retention_days":
+        return f"{value} d" if value else ""
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    if isinstance(value, list):
+        return ", ".join(value)
+    return "" if value is None else str(value)

@@ -1,0 +1,143 @@
+"""The terminal as one object: what is a TTY, what is colour, where data and where talk goes."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from intune_dw_cli.cli.options import Talk
+from intune_dw_cli.errors import IntuneDwError, OutputError
+from intune_dw_cli.export.files import output_error
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_PIPE_WIDTH = 120
+
+
+class Terminal:
+    """Data goes to stdout, talk to stderr; nothing that a server said reaches either with control characters."""
+
+    def __init__(self, talk: Talk) -> None:
+        self.talk = talk
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # a cp1252 console must not end a run
+        self.err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False, markup=False)
+        self.out = Console(highlight=False, emoji=False, markup=False, width=None if sys.stdout.isatty() else _wide())
+        _configure_logging(talk)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether only errors are said."""
+        return self.talk.quiet
+
+    @property
+    def live(self) -> bool:
+        """Whether a progress display may move on the screen: a real terminal, and no lines in between."""
+        return self.err.is_terminal and not self.err.is_dumb_terminal and not self.talk.quiet and not self.talk.verbose
+
+    def say(self, text: str | Text, style: str | None = None) -> None:
+        """Say something to the person at the terminal (stderr), unless quiet."""
+        if not self.quiet:
+            self.err.print(clean(text) if isinstance(text, str) else text, style=style)
+
+    def warn(self, text: str) -> None:
+        """Say a warning, unless quiet."""
+        self.say(Text.assemble(("warning: ", "yellow"), clean(text)))
+
+    def error(self, error: IntuneDwError) -> None:
+        """Say an error and what to do next, also when quiet; with --json as an object on stdout as well."""
+        report_error(self.err, error)
+
+    def table(self, table: Table) -> None:
+        """Print a table to stdout: data."""
+        self.out.print(table)
+
+    def print_json(self, document: dict[str, Any]) -> None:
+        """Print one JSON object to stdout."""
+        sys.stdout.write(json.dumps(document, ensure_ascii=True, indent=2) + "\n")
+        sys.stdout.flush()
+
+    @contextmanager
+    def counting(self) -> Iterator[Callable[[str, int, int], None]]:
+        """Show stages that count their files; yields what is to be told (stage, done, total)."""
+        if not self.live:
+            yield lambda _stage, _done, _total: None
+            return
+        with self.err.status("") as status:
+            yield lambda stage, done, total: status.update(f"{stage}: {done:,} of {total:,}")
+
+
+def report_error(console: Console, error: IntuneDwError) -> None:
+    """Print an error: what happened, then what to do."""
+    console.print(Text.assemble(("error: ", "bold red"), clean(str(error))), soft_wrap=True)
+    if error.hint:
+        console.print(Text.assemble(("  hint: ", "bold"), clean(error.hint)), soft_wrap=True)
+
+
+def clean(text: str) -> str:
+    """Return text without control characters, terminal escapes and direction overrides."""
+    return _CONTROL.sub("\ufffd", text)
+
+
+def size_text(size: float) -> str:
+    """Return a number of bytes as people read it: 12.3 MiB."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    raise AssertionError("unreachable")
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration as people read it: 4.2 s, 3 min 05 s, 1 h 02 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def _wide() -> int:
+    return int(os.environ.get("COLUMNS", _PIPE_WIDTH))
+
+
+def _configure_logging(talk: Talk) -> None:
+    logger = logging.getLogger("intune_dw_cli")
+    logger.handlers.clear()
+    logger.propagate = False
+    logger.addHandler(logging.NullHandler())
+    logger.setLevel(logging.DEBUG if talk.log_file or talk.verbose >= 2 else logging.INFO)
+    if talk.verbose >= 2:
+        handler: logging.Handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(_Formatter("%(message)s"))
+        logger.addHandler(handler)
+    if talk.log_file:
+        try:
+            descriptor = os.open(talk.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        except OSError as error:
+            raise _log_error(error, talk) from None
+        handler = logging.StreamHandler(os.fdopen(descriptor, "a", encoding="utf-8"))
+        handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(threadName)s %(message)s"))
+        logger.addHandler(handler)
+
+
+def _log_error(error: OSError, talk: Talk) -> OutputError:
+    assert talk.log_file is not None
+    return output_error(error, talk.log_file)
+
+
+class _Formatter(logging.Formatter):
+    """Log lines hold no control characters either."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return clean(super().format(record))

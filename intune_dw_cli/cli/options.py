@@ -1,0 +1,152 @@
+"""Options: one rule for their environment names, and the groups that every command shares.
+
+The rule: `--workers` may be given as INTUNE_DW_WORKERS. A flag wins over the environment, and that over the default.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+PREFIX = "INTUNE_DW_"
+
+CONNECTION = "Connection"
+OUTPUT = "Output"
+SELECTION = "Selection"
+TALK = "Messages"
+
+
+def option(
+    flag: str, *more: str, help: str, panel: str, aliases: tuple[str, ...] = (), metavar: str | None = None
+) -> Any:
+    """Return a Typer option whose environment name follows the rule.
+
+    Args:
+        flag: The long flag, such as `--workers`.
+        more: Further spellings, such as `-w`.
+        aliases: Further environment names, for those that admins have set already.
+    """
+    return typer.Option(
+        flag,
+        *more,
+        help=help,
+        envvar=[environment_name(flag), *aliases],
+        rich_help_panel=panel,
+        metavar=metavar,
+        show_envvar=bool(aliases),
+    )
+
+
+def environment_name(flag: str) -> str:
+    """Return the environment name of a flag: `--ca-bundle` is INTUNE_DW_CA_BUNDLE."""
+    return PREFIX + flag.split("/", maxsplit=1)[0].removeprefix("--").replace("-", "_").upper()
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Whom to talk to."""
+
+    url: Annotated[
+        str | None,
+        option(
+            "--url",
+            help="Feed URL, as copied from the Intune admin center: Reports > Data warehouse.",
+            panel=CONNECTION,
+            metavar="URL",
+        ),
+    ] = None
+    api_version: Annotated[
+        str | None,
+        option("--api-version", help="v1.0 or beta. Default: what the feed URL says, else v1.0.", panel=CONNECTION),
+    ] = None
+    tenant: Annotated[
+        str | None,
+        option(
+            "--tenant",
+            help="Tenant id or domain.",
+            panel=CONNECTION,
+            aliases=("AZURE_TENANT_ID",),
+            metavar="TENANT",
+        ),
+    ] = None
+    cloud: Annotated[
+        str, option("--cloud", help="public, usgov, usgovdod or china.", panel=CONNECTION, metavar="CLOUD")
+    ] = "public"
+    ca_bundle: Annotated[
+        Path | None,
+        option(
+            "--ca-bundle",
+            help="File with the certification authorities to trust (PEM).",
+            panel=CONNECTION,
+            metavar="FILE",
+        ),
+    ] = None
+    timeout: Annotated[
+        float,
+        option("--timeout", help="Seconds of silence after which a request is tried again.", panel=CONNECTION),
+    ] = 300.0
+    sandbox: Annotated[
+        bool,
+        option("--sandbox", help="Use a built-in sandbox tenant: no account needed.", panel=CONNECTION),
+    ] = False
+
+
+@dataclass(frozen=True)
+class Talk:
+    """How much to say, and where."""
+
+    quiet: Annotated[bool, option("--quiet", "-q", help="Say nothing but errors.", panel=TALK)] = False
+    verbose: Annotated[
+        int,
+        typer.Option(
+            "--verbose",
+            "-v",
+            count=True,
+            help="Say more: -v waits and files, -vv requests.",
+            envvar=environment_name("--verbose"),
+            show_envvar=False,
+            rich_help_panel=TALK,
+        ),
+    ] = 0
+    log_file: Annotated[
+        Path | None, option("--log-file", help="Write a log here, requests included.", panel=TALK, metavar="FILE")
+    ] = None
+    json: Annotated[
+        bool, option("--json", help="Print the run's summary as one JSON object on stdout.", panel=TALK)
+    ] = False
+
+
+def with_groups(function: Callable[..., None]) -> Callable[..., None]:
+    """Expand parameters that are option groups (dataclasses) into the options they hold."""
+    hints = get_type_hints(function, include_extras=True)
+    parameters: list[inspect.Parameter] = []
+    groups: dict[str, type[Any]] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        hint = hints[name]
+        if inspect.isclass(hint) and is_dataclass(hint):
+            groups[name] = hint
+            field_hints = get_type_hints(hint, include_extras=True)
+            parameters += [
+                inspect.Parameter(
+                    f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=field_hints[f.name]
+                )
+                for f in fields(hint)
+            ]
+        else:
+            parameters.append(parameter.replace(annotation=hint, kind=inspect.Parameter.KEYWORD_ONLY))
+
+    @wraps(function)
+    def command(**given: Any) -> None:
+        for name, group in groups.items():
+            given[name] = group(**{f.name: given.pop(f.name) for f in fields(group)})
+        function(**given)
+
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    return command
