@@ -22,16 +22,34 @@ if TYPE_CHECKING:
 @with_groups
 def command(
     archive: Annotated[Path, typer.Argument(help="The archive's folder; made when it does not exist.")],
-    format: Annotated[str | None, option("--format", "-f", help="csv or parquet.", panel=OUTPUT)] = None,
+    format: Annotated[
+        str | None,
+        option(
+            "--format",
+            "-f",
+            help="csv or parquet. Default: csv.",
+            panel=OUTPUT,
+            metavar="FORMAT",
+            words=("csv", "parquet"),
+        ),
+    ] = None,
     compression: Annotated[
         str | None,
-        option("--compression", help="CSV: gzip, zstd or none. Parquet: zstd, gzip, snappy or none.", panel=OUTPUT),
+        option(
+            "--compression",
+            help="CSV: gzip, zstd or none. Parquet: zstd, gzip, snappy or none.",
+            panel=OUTPUT,
+            metavar="CODEC",
+            words=("gzip", "zstd", "snappy", "none"),
+        ),
     ] = None,
     only: Annotated[
-        list[str] | None, option("--only", help="Only collections that match (repeatable).", panel=SELECTION)
+        list[str] | None,
+        option("--only", help="Only collections that match (repeatable).", panel=SELECTION, metavar="GLOB"),
     ] = None,
     exclude: Annotated[
-        list[str] | None, option("--exclude", help="Not collections that match (repeatable).", panel=SELECTION)
+        list[str] | None,
+        option("--exclude", help="Not collections that match (repeatable).", panel=SELECTION, metavar="GLOB"),
     ] = None,
     first: Annotated[
         str | None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from intune_dw_cli.cli.complete import collection_names
 from intune_dw_cli.cli.options import OUTPUT, Connection, Talk, option, with_groups
 from intune_dw_cli.errors import UsageError
 
@@ -21,9 +22,12 @@ _VERSION = 1
 
 @with_groups
 def command(
-    name: Annotated[str | None, typer.Argument(help="Show one collection: its properties, key and joins.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="Show one collection: its properties, key and joins.", autocompletion=collection_names),
+    ] = None,
     format: Annotated[
-        str, option("--format", "-f", help="table, json or csv.", panel=OUTPUT, metavar="FORMAT")
+        str, option("--format", "-f", help="table, json or csv.", panel=OUTPUT, metavar="FORMAT", words=FORMATS)
     ] = "table",
     connection: Connection = Connection(),
     talk: Talk = Talk(),

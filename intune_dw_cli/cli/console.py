@@ -32,7 +32,7 @@ class Terminal:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")  # a cp1252 console must not end a run
-        self.err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False, markup=False)
+        self.err = stderr_console()
         self.out = Console(highlight=False, emoji=False, markup=False, width=None if sys.stdout.isatty() else _wide())
         _configure_logging(talk)
 
@@ -78,11 +78,16 @@ class Terminal:
             yield lambda stage, done, total: status.update(f"{stage}: {done:,} of {total:,}")
 
 
+def stderr_console() -> Console:
+    """Return the console for talk: words wrap on a terminal, lines stay whole in a file or a pipe."""
+    return Console(stderr=True, highlight=False, emoji=False, markup=False, soft_wrap=not sys.stderr.isatty())
+
+
 def report_error(console: Console, error: IntuneDwError) -> None:
     """Print an error: what happened, then what to do."""
-    console.print(Text.assemble(("error: ", "bold red"), clean(str(error))), soft_wrap=True)
+    console.print(Text.assemble(("error: ", "bold red"), clean(str(error))))
     if error.hint:
-        console.print(Text.assemble(("  hint: ", "bold"), clean(error.hint)), soft_wrap=True)
+        console.print(Text.assemble(("  hint: ", "bold"), clean(error.hint)))
 
 
 def clean(text: str) -> str:

@@ -14,6 +14,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from intune_dw_cli.cli.complete import choices
+
 PREFIX = "INTUNE_DW_"
 
 CONNECTION = "Connection"
@@ -23,7 +25,13 @@ TALK = "Messages"
 
 
 def option(
-    flag: str, *more: str, help: str, panel: str, aliases: tuple[str, ...] = (), metavar: str | None = None
+    flag: str,
+    *more: str,
+    help: str,
+    panel: str,
+    aliases: tuple[str, ...] = (),
+    metavar: str | None = None,
+    words: tuple[str, ...] = (),
 ) -> Any:
     """Return a Typer option whose environment name follows the rule.
 
@@ -31,6 +39,7 @@ def option(
         flag: The long flag, such as `--workers`.
         more: Further spellings, such as `-w`.
         aliases: Further environment names, for those that admins have set already.
+        words: What the shell completes as the value.
     """
     return typer.Option(
         flag,
@@ -40,6 +49,7 @@ def option(
         rich_help_panel=panel,
         metavar=metavar,
         show_envvar=bool(aliases),
+        autocompletion=choices(*words) if words else None,
     )
 
 
@@ -76,7 +86,14 @@ class Connection:
         ),
     ] = None
     cloud: Annotated[
-        str, option("--cloud", help="public, usgov, usgovdod or china.", panel=CONNECTION, metavar="CLOUD")
+        str,
+        option(
+            "--cloud",
+            help="public, usgov, usgovdod or china.",
+            panel=CONNECTION,
+            metavar="CLOUD",
+            words=("public", "usgov", "usgovdod", "china"),
+        ),
     ] = "public"
     ca_bundle: Annotated[
         Path | None,

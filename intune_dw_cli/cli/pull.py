@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from intune_dw_cli.cli.complete import collection_names
 from intune_dw_cli.cli.options import CONNECTION, OUTPUT, SELECTION, Connection, Talk, option, with_groups
 from intune_dw_cli.errors import UsageError
 
@@ -37,7 +38,10 @@ _INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d{1,7})?)?Z?)?"
 
 @with_groups
 def command(
-    collection: Annotated[list[str] | None, typer.Argument(help="Names of collections.", show_default=False)] = None,
+    collection: Annotated[
+        list[str] | None,
+        typer.Argument(help="Names of collections.", show_default=False, autocompletion=collection_names),
+    ] = None,
     all: Annotated[bool, option("--all", help="Every collection.", panel=SELECTION)] = False,
     first: Annotated[
         str | None,
@@ -64,7 +68,14 @@ def command(
     ] = None,
     format: Annotated[
         str | None,
-        option("--format", "-f", help="csv or parquet. Default: by the suffix of -o, else csv.", panel=OUTPUT),
+        option(
+            "--format",
+            "-f",
+            help="csv or parquet. Default: by the suffix of -o, else csv.",
+            panel=OUTPUT,
+            metavar="FORMAT",
+            words=("csv", "parquet"),
+        ),
     ] = None,
     output: Annotated[
         str | None,
@@ -85,7 +96,13 @@ def command(
     ] = False,
     compression: Annotated[
         str | None,
-        option("--compression", help="CSV: gzip, zstd or none. Parquet: zstd, gzip, snappy or none.", panel=OUTPUT),
+        option(
+            "--compression",
+            help="CSV: gzip, zstd or none. Parquet: zstd, gzip, snappy or none.",
+            panel=OUTPUT,
+            metavar="CODEC",
+            words=("gzip", "zstd", "snappy", "none"),
+        ),
     ] = None,
     workers: Annotated[int, option("--workers", help="Slices fetched at the same time.", panel=CONNECTION)] = 4,
     dry_run: Annotated[

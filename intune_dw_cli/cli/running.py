@@ -109,10 +109,13 @@ class Summary:
         table.add_column("collection", overflow="fold")
         for heading in ("rows", "files", "size"):
             table.add_column(heading, justify="right", no_wrap=True)
-        table.add_column("state", no_wrap=True)
+        all_complete = all(c.state == "complete" for c in self.collections)
+        if not all_complete:
+            table.add_column("state", no_wrap=True)
         for c in self.collections:
+            cells = [clean(c.name), f"{c.rows:,}", f"{c.files:,}", size_text(c.bytes)]
             style = None if c.state == "complete" else "bold yellow"
-            table.add_row(clean(c.name), f"{c.rows:,}", f"{c.files:,}", size_text(c.bytes), c.state, style=style)
+            table.add_row(*cells, *([] if all_complete else [c.state]), style=style)
         return table
 
     def _line(self) -> str:

@@ -1,0 +1,1 @@
+complete --command intune-dw --no-files --arguments "(env _INTUNE_DW_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) intune-dw)" --condition "env _INTUNE_DW_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=is-args _TYPER_COMPLETE_ARGS=(commandline -cp) intune-dw"
