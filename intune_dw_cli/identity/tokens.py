@@ -15,6 +15,7 @@ class TokenSource(Protocol):
 
         Raises:
             SignInError: nobody is signed in, or renewal was refused.
+            TransportError, UnavailableError: the sign-in service did not answer; trying again may help.
         """
 
     def renew(self, refused: str, claims: str | None = None) -> str:
@@ -26,6 +27,7 @@ class TokenSource(Protocol):
 
         Raises:
             SignInError: no other token is to be had.
+            TransportError, UnavailableError: the sign-in service did not answer; trying again may help.
         """
 
 
