@@ -9,20 +9,21 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from intune_dw_cli.archive.journal import Journal, RunHeader
+from intune_dw_cli.archive.journal import Journal, JournalContent, RunHeader
 from intune_dw_cli.archive.layout import DATA, METADATA, SERVICE, Layout
 from intune_dw_cli.archive.lock import archive_lock
-from intune_dw_cli.archive.manifest import Holding, Manifest, Missing, read_manifest
+from intune_dw_cli.archive.manifest import Holding, Manifest, Missing, read_manifest, smaller_text
 from intune_dw_cli.archive.records import Identity, SliceRecord
 from intune_dw_cli.data.datekey import DateKeyRange, from_date_key
 from intune_dw_cli.data.formats import FileFormat
 from intune_dw_cli.errors import IntuneDwError, UsageError
-from intune_dw_cli.events import CollectionPlanned, Observer, PartCommitted, ignore
+from intune_dw_cli.events import CollectionPlanned, Observer, PartCommitted, Warned, ignore
 from intune_dw_cli.export.engine import CollectionOutcome, Engine, SliceFailure, SliceOutput, SliceResult
-from intune_dw_cli.export.files import disk_errors, make_folder, open_private, write_atomic
+from intune_dw_cli.export.files import PARTIAL, disk_errors, make_folder, open_private, write_atomic
 from intune_dw_cli.export.names import file_stems
 from intune_dw_cli.export.parts import Part, PartNaming
 from intune_dw_cli.export.plan import CollectionPlan, Slice, plan_slices
@@ -96,7 +97,8 @@ def backup(
     layout = Layout(request.root)
     layout.require_usable()
     if not layout.exists:
-        connect(None, None).entity_sets  # noqa: B018 - nothing is made on the disk before the service has answered
+        # Nothing is made on the disk before the service has answered and the choice of collections makes sense.
+        select(connect(None, None).entity_sets, request.only, request.exclude)
     with archive_lock(layout):
         run = _Run(request, layout, connect, observer, stop or threading.Event())
         try:
@@ -129,17 +131,21 @@ class _Run:
         self._stop = stop
         self._base = read_manifest(layout.manifest)
         resumed = Journal.resume(layout.journal)
-        self.resumed = resumed is not None
+        self.resumed = False
         self._records: list[SliceRecord] = []
-        if resumed is not None:
+        if resumed is not None and not self._is_over(resumed[1]):
             self._journal, content = resumed
             self._records = content.slices
             self._header = content.header
             self._warehouse = self._reconnect(connect)
+            self.resumed = True
         else:
+            if resumed is not None:
+                resumed[0].close()
             self._warehouse = connect(None, None)
             self._header = RunHeader(self._identity(), request.today.isoformat(), self._document_hashes())
             self._require_same(self._base.identity if self._base else None)
+            select(self._warehouse.entity_sets, request.only, request.exclude)
             self._journal = Journal.begin(layout.journal, self._header)
             self._write_documents()
 
@@ -155,30 +161,45 @@ class _Run:
         done = {(r.collection, r.slice): r.rows for r in self._records}
         plans = [self._remaining(plan, done) for plan in full]
         by_name = {plan.entity_set.name: plan for plan in plans}
-        held = {p.path: p for h in (self._base.collections.values() if self._base else ()) for p in h.parts}
-        guard = _HeldParts(self._layout, held)
+        guard = _HeldParts(self._layout, self._base)
 
         def open_output(item: Slice, additional: bool) -> SliceOutput:
             naming = PartNaming(_folder(stems[item.collection]), stems[item.collection], self._request.format.suffix)
             plan = by_name[item.collection]
+            if paths := guard.replaced_by(item):
+                self._journal.announce(paths)
             return slice_parts(
                 self._layout.root, naming, plan, item, self._request.format, additional, self._warehouse.source, guard
             )
 
         def committed(result: SliceResult) -> None:
-            record = SliceRecord.of(result, by_name[result.slice.collection].schema, set(held.values()))
+            record = SliceRecord.of(result, by_name[result.slice.collection].schema, guard.parts)
             self._journal.commit(record)
             self._records.append(record)
+            if record.smaller:
+                self._observer(Warned(record.collection, smaller_text(record)))
             for part in result.parts:
                 self._observer(PartCommitted(record.collection, part.path, part.rows, part.bytes))
 
         engine = Engine(self._warehouse, workers=self._request.workers, observer=self._observer, stop=self._stop)
         outcomes = engine.run(plans, open_output, committed=committed)
         manifest = self._inventory(full, outcomes, stems)
+        self._sweep()
         self._write_inventory(manifest)
         return BackupResult(manifest, outcomes, self.resumed)
 
     # -- beginning --------------------------------------------------------------------------------------------
+
+    def _is_over(self, content: JournalContent) -> bool:
+        """Whether a journal is of an earlier day's run that went to its end and left the archive partial.
+
+        To continue it would be to ask for that day's plan for as long as one collection fails: no new day would come
+        in. A new run asks for what is missing as well.
+        """
+        if self._base is None or content.header.today == self._request.today.isoformat():
+            return False
+        held = self._base.collections
+        return all(r.collection in held and held[r.collection].slices.get(r.slice) == r for r in content.slices)
 
     def _identity(self) -> Identity:
         fmt = self._request.format
@@ -260,6 +281,14 @@ class _Run:
         kept = {n: h for n, h in collections.items() if n in chosen or h.slices or h.missing}
         return Manifest(self._header.identity, self._header.today, dict(self._header.documents), kept)
 
+    def _sweep(self) -> None:
+        """Remove what killed runs left half written, where no slice of this run has replaced it."""
+        with disk_errors(self._layout.data):
+            for left in [*self._layout.data.rglob("*" + PARTIAL)]:
+                left.unlink()
+                with suppress(OSError):
+                    left.parent.rmdir()
+
     def _write_inventory(self, manifest: Manifest) -> None:
         encoded = manifest.encode()
         write_atomic(self._layout.manifest, encoded)
@@ -287,12 +316,25 @@ class _Run:
 class _HeldParts:
     """Keeps parts of earlier runs from being replaced by ones with fewer rows."""
 
-    def __init__(self, layout: Layout, parts: Mapping[str, Part]) -> None:
+    def __init__(self, layout: Layout, base: Manifest | None) -> None:
         self._layout = layout
-        self._parts = parts
+        self._by_collection = {h.name: h.parts for h in base.collections.values()} if base else {}
+        self._parts = {part.path: part for parts in self._by_collection.values() for part in parts}
+        self.parts = frozenset(self._parts.values())
 
     def held(self, path: str) -> Part | None:
         return self._parts.get(path)
+
+    def replaced_by(self, item: Slice) -> list[str]:
+        """Return the held parts that the rows of a slice may replace."""
+        if not self._parts:
+            return []
+        low, high = item.range.bounds()
+        return [
+            part.path
+            for part in self._by_collection.get(item.collection, ())
+            if part.date_key is None or (low or 0) <= part.date_key <= (high or part.date_key)
+        ]
 
     def aside(self, path: str) -> Path:
         folder = self._layout.state / "smaller"
@@ -309,7 +351,8 @@ def _plan(entity_set: EntitySet, bounds: DateKeyRange, held: Holding | None, tod
     """Plan a collection: all of it the first time; later what is new, and the last two held days once more."""
     if entity_set.date_key is None:
         return CollectionPlan(entity_set=entity_set, slices=plan_slices(entity_set, DateKeyRange(), today))
-    days = held.date_keys if held else []
+    # A day that came without rows is no day held: its snapshot may yet be made.
+    days = [p.date_key for p in held.parts if p.date_key is not None and p.rows] if held else []
     if held and days and held.state == "complete" and bounds.is_open:
         # Everything before was read when it was the service's to give; only the newest days may still change.
         bounds = DateKeyRange(from_date_key(days[-_REREAD_DAYS:][0]), None)

@@ -10,7 +10,7 @@ import json
 import os
 import threading
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,10 +37,15 @@ class RunHeader:
 
 @dataclass(slots=True)
 class JournalContent:
-    """What a journal says."""
+    """What a journal says.
+
+    Attributes:
+        announced: Paths of held parts that slices under way may have replaced, though they are not committed.
+    """
 
     header: RunHeader
     slices: list[SliceRecord] = field(default_factory=list)
+    announced: set[str] = field(default_factory=set)
 
 
 class Journal:
@@ -80,6 +85,10 @@ class Journal:
     def commit(self, record: SliceRecord) -> None:
         """Append a slice; it is on the disk when this returns."""
         self._append({"type": "slice", **record.to_json()})
+
+    def announce(self, paths: Sequence[str]) -> None:
+        """Append that held parts are about to be replaced: killed before its commit, a slice has perhaps done so."""
+        self._append({"type": "replacing", "paths": list(paths)})
 
     def close(self) -> None:
         """Close the file."""
@@ -121,6 +130,8 @@ def read_journal(path: Path) -> tuple[JournalContent, int] | None:
                 content = JournalContent(_header(entry))
             elif entry["type"] == "slice":
                 content.slices.append(SliceRecord.from_json(entry))
+            elif entry["type"] == "replacing":
+                content.announced.update(entry["paths"])
         except (KeyError, TypeError, AttributeError):
             break
         whole = end

@@ -35,6 +35,11 @@ class Layout:
         """Whether an archive is here, finished or begun."""
         return self.manifest.is_file() or self.journal.is_file()
 
+    @property
+    def lost_manifest(self) -> bool:
+        """Whether everything but the manifest says that a finished archive was here."""
+        return not self.exists and self.sums.is_file() and self.state.is_dir()
+
     def require(self) -> None:
         """Raise ArchiveError when no archive is here."""
         if not self.exists:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -66,11 +66,7 @@ class Holding:
             found.append(f"declared but not sent in some slices, so left empty: {', '.join(absent)}")
         if any(s.slice.startswith("unfiltered") for s in slices):
             found.append("the service takes no DateKey filter here: the collection was read whole")
-        found += [
-            f"{s.collection} {path} came with fewer rows than held; the held file stays"
-            for s in slices
-            for path in s.smaller
-        ]
+        found += [smaller_text(s) for s in slices if s.smaller]
         return found
 
     @property
@@ -190,6 +186,11 @@ class Manifest:
         return "".join(f"{digest}  {path}\n" for path, digest in sorted(hashes.items())).encode()
 
 
+def smaller_text(record: SliceRecord) -> str:
+    """Say that a slice came with fewer rows than are held."""
+    return f"{', '.join(record.smaller)} came with fewer rows than held; the held file stays"
+
+
 def content_sha256(content: Json) -> str:
     """Return the hash of a manifest's content: of its compact JSON with sorted keys."""
     text = json.dumps(content, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
@@ -226,6 +227,18 @@ def read_manifest(path: Path) -> Manifest | None:
         return _manifest(content)
     except (KeyError, TypeError, IndexError, AttributeError):
         raise ArchiveDamagedError(f"{path} lacks what a manifest has", hint=_RESTORE) from None
+
+
+def misstatements(path: Path, manifest: Manifest) -> Iterator[str]:
+    """Yield where a manifest that was read says of itself what does not follow from its slices and parts."""
+    content = json.loads(path.read_bytes())["content"]
+    if content.get("state") != manifest.state:
+        yield f"the state is given as {content.get('state')}, but what is held is {manifest.state}"
+    for raw in content["collections"]:
+        told = manifest.collections[raw["name"]].to_json()
+        for name in ("state", "rows", "days"):
+            if raw.get(name) != told[name]:
+                yield f"{raw['name']}: {name} given as {raw.get(name)}, but its slices have {told[name]}"
 
 
 _RESTORE = "Restore it from a copy of the archive."

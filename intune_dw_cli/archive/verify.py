@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from intune_dw_cli.archive.contents import check_contents
 from intune_dw_cli.archive.journal import read_journal
 from intune_dw_cli.archive.layout import MANIFEST, STATE, SUMS, Layout
-from intune_dw_cli.archive.manifest import Holding, Manifest, read_manifest
+from intune_dw_cli.archive.manifest import Holding, Manifest, misstatements, read_manifest
 from intune_dw_cli.errors import ArchiveDamagedError
 from intune_dw_cli.export.files import PARTIAL
 from intune_dw_cli.export.parts import Part
@@ -63,35 +63,42 @@ def verify(
         ArchiveError: there is no archive, or one of a version that is not known.
     """
     layout = Layout(root)
+    if layout.lost_manifest:
+        return _unreadable(Finding("files", MANIFEST, "missing"))
     layout.require()
     findings: list[Finding] = []
     try:
         manifest = read_manifest(layout.manifest)
     except ArchiveDamagedError as error:
-        return VerifyResult("unknown", 0, 0, 0, (Finding("manifest", MANIFEST, error.message),))
+        return _unreadable(Finding("manifest", MANIFEST, error.message))
     journal = read_journal(layout.journal)
     progress("manifest", 0, 1)
     if manifest is not None:
         findings += _check_manifest(manifest)
+        findings += [Finding("manifest", MANIFEST, text) for text in misstatements(layout.manifest, manifest)]
         if journal is None:
             findings += _check_sums(layout, manifest)
+    documents = [manifest.documents] if manifest is not None else []
+    unsure: set[str] = set()
     if journal is not None:
         content, _ = journal
         if manifest is None:
             manifest = Manifest(content.header.identity, content.header.today, {}, {})
-        manifest.documents = dict(content.header.documents)
+        documents.append(dict(content.header.documents))
+        unsure = content.announced - {p.path for record in content.slices for p in record.parts}
         for record in content.slices:
             holding = manifest.collections.setdefault(record.collection, Holding(record.collection, "", ""))
             holding.absorb(record)
     if manifest is None:
-        raise ArchiveDamagedError(f"{root} has neither a manifest nor a whole journal")
+        # A journal without a whole header: the run was stopped before it had anything.
+        return VerifyResult("unfinished", 0, 0, 0, ())
     expected = {p.path: p for h in manifest.collections.values() for p in h.parts}
-    findings += _check_file_set(layout, manifest, expected, unfinished=journal is not None)
+    findings += _check_file_set(layout, {*expected, *(documents[0] if journal is None else ())}, journal is not None)
     lost = {f.path for f in findings if f.stage == "files"}
-    parts = [p for path, p in sorted(expected.items()) if path not in lost]
-    findings += _check_hashes(layout, manifest, parts, lost, quick, progress)
+    checks = [*_document_checks(layout, documents), *_part_checks(p for p in expected.values() if p.path not in unsure)]
+    findings += _check_hashes(layout, [c for c in checks if c.path not in lost], quick, progress)
     if not quick:
-        bad = {f.path for f in findings}
+        bad = {f.path for f in findings} | unsure
         findings += _check_contents(layout, manifest, bad, progress)
     state = "unfinished" if journal is not None else manifest.state
     return VerifyResult(
@@ -130,16 +137,20 @@ def _check_sums(layout: Layout, manifest: Manifest) -> Iterator[Finding]:
         sums = layout.sums.read_bytes()
     except OSError:
         return  # its absence is found among the files
-    if sums != manifest.sums(layout.manifest.read_bytes()):
+    differing = set(manifest.sums(layout.manifest.read_bytes()).splitlines()) ^ set(sums.splitlines())
+    if all(line.endswith(b"  manifest.json") for line in differing) and differing:
+        yield Finding("manifest", SUMS, "has another hash than that of manifest.json")
+    elif sums != manifest.sums(layout.manifest.read_bytes()):
         yield Finding("manifest", SUMS, "does not say what the manifest says")
 
 
-def _check_file_set(
-    layout: Layout, manifest: Manifest, expected: dict[str, Part], *, unfinished: bool
-) -> Iterator[Finding]:
-    wanted = {*expected, *manifest.documents}
+def _unreadable(finding: Finding) -> VerifyResult:
+    return VerifyResult("unknown", 0, 0, 0, (finding,))
+
+
+def _check_file_set(layout: Layout, wanted: set[str], unfinished: bool) -> Iterator[Finding]:
     if not unfinished:
-        wanted |= {MANIFEST, SUMS}
+        wanted = wanted | {MANIFEST, SUMS}
     present = set(_files(layout.root))
     for path in sorted(wanted - present):
         yield Finding("files", path, "missing")
@@ -159,35 +170,48 @@ def _files(root: Path) -> Iterator[str]:
             yield (here / name).as_posix()
 
 
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """What a file must be: its size where it is recorded, and one of these hashes."""
+
+    path: str
+    size: int | None
+    digests: frozenset[str]
+
+
+def _part_checks(parts: Iterable[Part]) -> Iterator[_Check]:
+    return (_Check(p.path, p.bytes, frozenset({p.sha256})) for p in sorted(parts, key=lambda p: p.path))
+
+
+def _document_checks(layout: Layout, documents: Sequence[Mapping[str, str]]) -> Iterator[_Check]:
+    """A run writes its documents just after its journal is begun: until then those of the run before are there."""
+    for path in sorted({path for each in documents for path in each}):
+        if (layout.root / path).exists():
+            yield _Check(path, None, frozenset(each[path] for each in documents if path in each))
+
+
 def _check_hashes(
-    layout: Layout,
-    manifest: Manifest,
-    parts: Sequence[Part],
-    lost: set[str],
-    quick: bool,
-    progress: Callable[[str, int, int], None],
+    layout: Layout, checks: Sequence[_Check], quick: bool, progress: Callable[[str, int, int], None]
 ) -> list[Finding]:
     findings = []
-    documents = [(path, None, digest) for path, digest in sorted(manifest.documents.items()) if path not in lost]
-    checks = [*documents, *((p.path, p.bytes, p.sha256) for p in parts)]
     with ThreadPoolExecutor(_WORKERS) as pool:
-        results = pool.map(lambda c: _check_file(layout.root, c[0], c[1], None if quick else c[2]), checks)
+        results = pool.map(lambda check: _check_file(layout.root, check, quick), checks)
         for number, (check, message) in enumerate(zip(checks, results, strict=True), 1):
             if message:
-                findings.append(Finding("hashes", check[0], message))
+                findings.append(Finding("hashes", check.path, message))
             progress("hashes", number, len(checks))
     return findings
 
 
-def _check_file(root: Path, path: str, size: int | None, digest: str | None) -> str | None:
-    file = root / PurePosixPath(path)
+def _check_file(root: Path, check: _Check, quick: bool) -> str | None:
+    file = root / PurePosixPath(check.path)
     try:
         if file.is_symlink():
             return "is a symbolic link, not a file of its own"
         actual = file.stat().st_size
-        if size is not None and actual != size:
-            return f"has {actual} bytes, {size} are recorded"
-        if digest is not None and sha256_of(file) != digest:
+        if check.size is not None and actual != check.size:
+            return f"has {actual} bytes, {check.size} are recorded"
+        if not quick and sha256_of(file) not in check.digests:
             return "its SHA-256 is not the recorded one: the file was changed or is damaged"
     except OSError as error:
         return f"cannot be read: {error.strerror or error}"

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from intune_dw_cli import __version__
-from intune_dw_cli.cli import backup, collections, pull, sandbox, verify
+from intune_dw_cli.cli import backup, collections, login, pull, sandbox, verify
 from intune_dw_cli.errors import IntuneDwError
 
 EXIT_CODES = """
@@ -27,6 +27,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=EXIT_CODES,
 )
+app.command("login")(login.command)
+app.command("logout")(login.logout)
 app.command("collections")(collections.command)
 app.command("pull")(pull.command)
 app.command("backup")(backup.command)

@@ -96,7 +96,7 @@ def command(
         fmt = file_format(format, compression, False, None)
         with (
             stoppable(terminal) as stop,
-            open_service(connection, workers=workers, observer=reporter, stop=stop) as service,
+            open_service(connection, terminal, workers=workers, observer=reporter, stop=stop) as service,
         ):
             request = BackupRequest(
                 root=archive,

@@ -54,7 +54,7 @@ def command(
     if talk.json:
         format = "json"
     stop = threading.Event()
-    with open_service(connection, workers=1, observer=Reporter(terminal), stop=stop) as service:
+    with open_service(connection, terminal, workers=1, observer=Reporter(terminal), stop=stop) as service:
         warehouse = service.warehouse()
         if name is None:
             rows = [_summary(e) for e in warehouse.entity_sets]

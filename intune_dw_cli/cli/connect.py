@@ -1,25 +1,31 @@
-"""From options to a warehouse: feed URL, token, transport; or the built-in sandbox tenant."""
+"""From options to a warehouse: settings, token source, transport; or the built-in sandbox tenant."""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from intune_dw_cli.archive.backup import Connect
+from intune_dw_cli.cli.console import Terminal
 from intune_dw_cli.cli.options import Connection
-from intune_dw_cli.errors import SignInError, UsageError
+from intune_dw_cli.errors import UsageError
 from intune_dw_cli.events import Observer
-from intune_dw_cli.identity.clouds import CLOUDS, Cloud
+from intune_dw_cli.identity.cache import open_cache
+from intune_dw_cli.identity.claims import read_claims
+from intune_dw_cli.identity.credentials import AccessToken
+from intune_dw_cli.identity.identity import Identity
+from intune_dw_cli.identity.locations import Locations
+from intune_dw_cli.identity.profiles import ProfileStore
 from intune_dw_cli.identity.tokens import StaticToken, TokenSource
 from intune_dw_cli.sandbox import Sandbox
 from intune_dw_cli.service.feed import FeedUrl
 from intune_dw_cli.service.transport import RequestPolicy, Transport
 from intune_dw_cli.service.warehouse import Warehouse
+from intune_dw_cli.settings import Given, Settings, resolve
 
-TOKEN_VARIABLE = "INTUNE_DW_ACCESS_TOKEN"  # noqa: S105 - a variable's name
 SANDBOX_SOURCE = "sandbox:contoso"
 SANDBOX_TENANT = "contoso"
 
@@ -43,54 +49,106 @@ class Service:
 
 @contextmanager
 def open_service(
-    connection: Connection, *, workers: int, observer: Observer, stop: threading.Event
+    connection: Connection, terminal: Terminal, *, workers: int, observer: Observer, stop: threading.Event
 ) -> Iterator[Service]:
-    """Open the way to the service that the options name.
+    """Open the way to the service that the options, the environment and the profile name.
 
     Raises:
-        UsageError: no feed URL, or one that is none.
+        UsageError: no feed URL, or one that is none; a profile that does not exist.
         SignInError: nothing to sign in with.
     """
+    policy = request_policy(connection)
     if connection.sandbox:
         if connection.url:
             raise UsageError("--sandbox and --url exclude each other", hint="Leave one of them out.")
         with Sandbox() as sandbox:
             tokens: TokenSource = StaticToken("sandbox", origin="the sandbox")
             feed = FeedUrl.parse(sandbox.feed_url, api_version=connection.api_version, allowed_hosts=())
-            with _open(feed, tokens, connection, (), workers, observer, stop, source=SANDBOX_SOURCE) as connect:
-                yield Service(connect, connection.tenant or SANDBOX_TENANT)
+            transport = Transport(tokens, workers=workers, policy=policy, observer=observer, stop=stop)
+            yield Service(_connector(feed, transport, (), observer, SANDBOX_SOURCE), SANDBOX_TENANT)
+            transport.close()
         return
-    cloud = _cloud(connection.cloud)
-    if not connection.url:
-        raise UsageError(
-            "no feed URL is known",
-            hint="Give --url URL or set INTUNE_DW_URL to the OData feed of the Intune admin center "
-            "(Reports > Data warehouse), or try the tool with --sandbox.",
-        )
-    feed = FeedUrl.parse(connection.url, api_version=connection.api_version, allowed_hosts=cloud.feed_hosts)
-    tokens = token_from(os.environ)
-    with _open(feed, tokens, connection, cloud.feed_hosts, workers, observer, stop, source=None) as connect:
-        yield Service(connect, connection.tenant)
+    settings = settings_of(connection)
+    tell_origins(terminal, settings)
+    feed = settings.feed()
+    with open_identity(connection, settings, stop) as identity:
+        for warning in identity.warnings():
+            terminal.warn(warning)
+        transport = Transport(identity.warehouse, workers=workers, policy=policy, observer=observer, stop=stop)
+        try:
+            connect = _connector(feed, transport, settings.cloud.feed_hosts, observer, None)
+            yield Service(connect, tenant_of(settings))
+        finally:
+            transport.close()
+
+
+def settings_of(connection: Connection) -> Settings:
+    """Return the settings that the options, the environment and the profile give together. Raises UsageError."""
+    given = Given(
+        profile=connection.profile,
+        url=connection.url,
+        api_version=connection.api_version,
+        tenant=connection.tenant,
+        client_id=connection.client_id,
+        cloud=connection.cloud,
+        authority_host=connection.authority_host,
+    )
+    return resolve(given, os.environ, ProfileStore(Locations.from_environ(os.environ)))
 
 
 @contextmanager
-def _open(
-    feed: FeedUrl,
-    tokens: TokenSource,
-    connection: Connection,
-    allowed_hosts: tuple[str, ...],
-    workers: int,
-    observer: Observer,
-    stop: threading.Event,
-    *,
-    source: str | None,
-) -> Iterator[Connect]:
+def open_identity(connection: Connection, settings: Settings, stop: threading.Event) -> Iterator[Identity]:
+    """Open the identity that the settings name, for token sources; nobody is asked anything.
+
+    Raises:
+        SignInError: nothing to sign in with, or no cache that holds the sign-in.
+        UsageError: tenant, client id, secret file or certificate are not fit.
+    """
+    configuration = settings.configuration()
+    cache = None
+    if configuration.is_user:
+        locations = Locations.from_environ(os.environ)
+        cache = open_cache(locations, allow_plaintext=settings.profile.plaintext_cache)
+    identity = Identity(configuration, cache=cache, ca_bundle=ca_bundle_of(connection), stop=stop)
+    try:
+        yield identity
+    finally:
+        identity.close()
+
+
+def request_policy(connection: Connection) -> RequestPolicy:
+    """Return the policy of all requests. Raises UsageError for a bundle that is no file or a time-out of nothing."""
+    if connection.timeout <= 0:
+        raise UsageError("--timeout must be more than 0 seconds")
+    return RequestPolicy(read_timeout=connection.timeout, ca_bundle=ca_bundle_of(connection))
+
+
+def ca_bundle_of(connection: Connection) -> str | None:
+    """Return the file of --ca-bundle. Raises UsageError when it is none."""
     bundle = connection.ca_bundle
     if bundle is not None and not bundle.is_file():
         raise UsageError(f"--ca-bundle {bundle} is no file", hint="Give a PEM file with the authorities to trust.")
-    policy = RequestPolicy(read_timeout=connection.timeout, ca_bundle=str(bundle) if bundle else None)
-    transport = Transport(tokens, workers=workers, policy=policy, observer=observer, stop=stop)
+    return str(bundle) if bundle else None
 
+
+def tell_origins(terminal: Terminal, settings: Settings) -> None:
+    """Say, with -vv, where each setting came from."""
+    if terminal.talk.verbose >= 2:
+        for name, origin in settings.origins.items():
+            terminal.say(f"{name}: from {origin}")
+
+
+def tenant_of(settings: Settings) -> str | None:
+    """Return the tenant: as set, else as a ready token says."""
+    if settings.tenant is None and isinstance(settings.credential, AccessToken):
+        claims = read_claims(settings.credential.token.reveal())
+        return claims.tenant if claims else None
+    return settings.tenant
+
+
+def _connector(
+    feed: FeedUrl, transport: Transport, allowed_hosts: tuple[str, ...], observer: Observer, source: str | None
+) -> Connect:
     def connect(service_document: bytes | None, metadata_document: bytes | None) -> Warehouse:
         return Warehouse(
             feed,
@@ -102,30 +160,4 @@ def _open(
             metadata_document=metadata_document,
         )
 
-    try:
-        yield connect
-    finally:
-        transport.close()
-
-
-def token_from(environ: Mapping[str, str]) -> TokenSource:
-    """Return the token source that the environment offers.
-
-    Raises:
-        SignInError: it offers none.
-    """
-    ready = environ.get(TOKEN_VARIABLE)
-    if ready:
-        return StaticToken(ready, origin=TOKEN_VARIABLE)
-    raise SignInError(
-        "nobody is signed in",
-        hint=f"Set {TOKEN_VARIABLE} to a token for https://api.manage.microsoft.com/ "
-        "(for instance from `az account get-access-token --resource https://api.manage.microsoft.com/`).",
-    )
-
-
-def _cloud(name: str) -> Cloud:
-    cloud = CLOUDS.get(name.lower())
-    if cloud is None:
-        raise UsageError(f"there is no cloud {name!r}", hint=f"Give one of {', '.join(CLOUDS)}.")
-    return cloud
+    return connect

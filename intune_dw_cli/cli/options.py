@@ -22,6 +22,7 @@ CONNECTION = "Connection"
 OUTPUT = "Output"
 SELECTION = "Selection"
 TALK = "Messages"
+SIGN_IN = "Sign-in"
 
 
 def option(
@@ -60,8 +61,14 @@ def environment_name(flag: str) -> str:
 
 @dataclass(frozen=True)
 class Connection:
-    """Whom to talk to."""
+    """Whom to talk to, and as whom."""
 
+    profile: Annotated[
+        str | None,
+        option(
+            "--profile", help="Profile made by `login`. Default: the default one.", panel=CONNECTION, metavar="NAME"
+        ),
+    ] = None
     url: Annotated[
         str | None,
         option(
@@ -85,16 +92,36 @@ class Connection:
             metavar="TENANT",
         ),
     ] = None
+    client_id: Annotated[
+        str | None,
+        option(
+            "--client-id",
+            help="Application (client) id of the app registration.",
+            panel=CONNECTION,
+            aliases=("AZURE_CLIENT_ID",),
+            metavar="ID",
+        ),
+    ] = None
     cloud: Annotated[
-        str,
+        str | None,
         option(
             "--cloud",
-            help="public, usgov, usgovdod or china.",
+            help="public, usgov, usgovdod or china. Default: public.",
             panel=CONNECTION,
             metavar="CLOUD",
             words=("public", "usgov", "usgovdod", "china"),
         ),
-    ] = "public"
+    ] = None
+    authority_host: Annotated[
+        str | None,
+        option(
+            "--authority-host",
+            help="Sign-in host in place of the cloud's.",
+            panel=CONNECTION,
+            aliases=("AZURE_AUTHORITY_HOST",),
+            metavar="URL",
+        ),
+    ] = None
     ca_bundle: Annotated[
         Path | None,
         option(

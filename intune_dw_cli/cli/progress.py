@@ -162,6 +162,8 @@ class Reporter:
                 terminal.say(f"{name}: failed: {event.message}")
             case Warned():
                 terminal.warn(f"{event.collection}: {event.message}" if event.collection else event.message)
+            case Throttled() | Retrying() if terminal.talk.verbose > 1:
+                pass  # the log says so already
             case Throttled():
                 terminal.say(
                     f"{name}: the service asks for patience (429); next attempt in {event.wait:.0f} s, "

@@ -145,7 +145,7 @@ def command(
         target = Target.of(output, file_format(format, compression, excel, output), partition, terminal.talk.json)
         with (
             stoppable(terminal) as stop,
-            open_service(connection, workers=workers, observer=reporter, stop=stop) as service,
+            open_service(connection, terminal, workers=workers, observer=reporter, stop=stop) as service,
         ):
             warehouse = service.warehouse()
             chosen = _chosen(warehouse, collection or [], all, skip_without_days=not bounds.is_open)
@@ -222,7 +222,7 @@ def file_format(format: str | None, compression: str | None, excel: bool, output
     kind = format.lower() if format else (by_suffix[0] if by_suffix else "csv")
     packed = by_suffix[1] if by_suffix else None
     if compression is not None:
-        packed = None if compression.lower() == "none" else compression.lower()
+        packed = None if compression.lower() == "none" and kind == "csv" else compression.lower()
         if by_suffix and by_suffix[0] == "csv" and packed != by_suffix[1]:
             raise UsageError(
                 f"--compression {compression} and the suffix of -o {output} contradict each other",

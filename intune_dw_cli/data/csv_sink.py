@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
+from intune_dw_cli.data.outlet import ByteStream, Outlet
 from intune_dw_cli.data.schema import ADDITIONAL, CollectionSchema
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer as Buffer
 
 # What a spreadsheet runs (a leading = + - @, or a tab or line break before one) and what it rewrites: texts made of
 # digits and marks (leading zeros, long numbers, version numbers taken for dates), and exponents such as 1E5.
@@ -25,18 +22,11 @@ _EXACT_DIGITS = 15
 _BATCH_ROWS = 16384
 
 
-class ByteStream(Protocol):
-    """What a sink writes to: a binary file, or anything with its `write`."""
-
-    def write(self, data: Buffer, /) -> int:
-        """Append bytes, all of them."""
-
-
 class CsvSink:
-    """Writes CSV.
+    """Writes CSV. Nothing, not even the header, goes to the stream before the first rows or the end.
 
     With `excel` the file begins with a BOM, lines end in CRLF, and a cell that a spreadsheet would run as a formula or
-    mangle is led by an apostrophe: texts that look like formulas or numbers, integers of more than 15 digits.
+    mangle is led by an apostrophe: texts that look like formulas or numbers, numbers of more than 15 digits.
     """
 
     def __init__(
@@ -53,45 +43,45 @@ class CsvSink:
             i for i, c in enumerate(schema.columns) if c.edm_type not in ("Edm.DateTimeOffset", "Edm.Date")
         )
         names = [c.name for c in schema.columns] + [ADDITIONAL] * additional
-        # Opened over the raw stream: closing the compressor ends its frame and leaves the stream to its owner.
-        self._file = pa.PythonFile(_Unclosed(stream), mode="w")
-        self._out = pa.CompressedOutputStream(self._file, compression) if compression else self._file
-        self._out.write(_header(names, excel))
         self._arrow = pa.schema([pa.field(n, self._type(i, schema)) for i, n in enumerate(names)])
-        options = pacsv.WriteOptions(include_header=False, batch_size=_BATCH_ROWS, eol="\r\n" if excel else "\n")
-        self._writer = pacsv.CSVWriter(self._out, self._arrow, write_options=options)
+        self._compression = compression
+        self._outlet = Outlet(stream)
+        self._file = pa.PythonFile(self._outlet, mode="w")
+        self._out = self._file
+        self._writer: pacsv.CSVWriter | None = None
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Append decoded rows."""
+        writer = self._writer or self._begin()
         if self._excel:
             columns = [_guard(v) if i in self._guarded else v for i, v in enumerate(batch.columns)]
             batch = pa.RecordBatch.from_arrays(columns, schema=self._arrow)
-        self._writer.write_batch(batch)
+        writer.write_batch(batch)
 
     def close(self) -> None:
         """End the file; the stream stays open."""
-        self._writer.close()
-        self._out.close()
+        (self._writer or self._begin()).close()
+        self._out.close()  # ends the compressor's frame
         self._file.close()
+
+    def abandon(self) -> None:
+        """Write nothing more: the file will not be finished."""
+        self._outlet.shut()
+
+    def _begin(self) -> pacsv.CSVWriter:
+        if self._compression:
+            self._out = pa.CompressedOutputStream(self._file, self._compression)
+        self._out.write(_header(self._arrow.names, self._excel))
+        eol = "\r\n" if self._excel else "\n"
+        options = pacsv.WriteOptions(include_header=False, batch_size=_BATCH_ROWS, eol=eol)
+        self._writer = pacsv.CSVWriter(self._out, self._arrow, write_options=options)
+        return self._writer
 
     def _type(self, index: int, schema: CollectionSchema) -> pa.DataType:
         if index >= len(schema.columns):
             return pa.string()
         wire = schema.columns[index].wire
-        return pa.string() if self._excel and pa.types.is_int64(wire) else wire
-
-
-class _Unclosed(io.RawIOBase):
-    """Passes writes on and keeps its own closing to itself."""
-
-    def __init__(self, stream: ByteStream) -> None:
-        self._stream = stream
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Buffer, /) -> int:
-        return self._stream.write(data)
+        return pa.string() if self._excel and _may_be_long(wire) else wire
 
 
 def _header(names: list[str], excel: bool) -> bytes:
@@ -100,11 +90,16 @@ def _header(names: list[str], excel: bool) -> bytes:
     return text.getvalue().encode("utf-8-sig" if excel else "utf-8")
 
 
+def _may_be_long(wire: pa.DataType) -> bool:
+    """Whether numbers of this type may have more digits than a spreadsheet keeps."""
+    return bool(pa.types.is_int64(wire) or pa.types.is_decimal(wire))
+
+
 def _guard(values: pa.Array) -> pa.Array:
-    if pa.types.is_int64(values.type):
+    if _may_be_long(values.type):
         texts = values.cast(pa.string())
-        limit = 10**_EXACT_DIGITS
-        safe = pc.and_(pc.less(values, limit), pc.greater(values, -limit))
+        digits = pc.utf8_length(pc.replace_substring_regex(texts, r"^-?(0\.)?0*|\.|[eE].*$", ""))
+        safe = pc.less_equal(digits, _EXACT_DIGITS)
         return pc.if_else(safe, texts, pc.binary_join_element_wise("'", texts, ""))
     if pa.types.is_string(values.type):
         unsafe = pc.match_substring_regex(values, _UNSAFE)

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -20,12 +20,13 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from intune_dw_cli.data.schema import ADDITIONAL, CollectionSchema, Column
-from intune_dw_cli.errors import IntuneDwError, MalformedPageError, ProtocolError
+from intune_dw_cli.errors import MalformedPageError, ProtocolError
 from intune_dw_cli.service.page import Page
 
 # pyarrow.json reads a bare `null` between rows out of bounds (seen in 26.0); such text is left to the full parse.
 _BARE_NULL = re.compile(rb"\}\s*n")
 _CHANGED = re.compile(r"Column\(/(.*)\) changed from \w+ to (string|number)")
+_NUMERAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _TEXT = pa.string()
 _FLAG = pa.int8()
 
@@ -96,7 +97,7 @@ class PageDecoder:
             values = _typed(column, table.column(column.name).combine_chunks())
             if values is None:
                 return None
-            if column.name not in present and values.null_count == count:
+            if column.name not in present and values.null_count == count and f'"{column.name}"'.encode() not in lines:
                 absent.add(column.name)
             arrays.append(values)
         batch = pa.RecordBatch.from_arrays(arrays, schema=self._schema.wire)
@@ -177,7 +178,7 @@ class PageDecoder:
                 additional[index] = _text(extra)
         try:
             arrays = [_exact(c, values[c.name]) for c in self._schema.columns]
-        except IntuneDwError as error:
+        except ProtocolError as error:
             error.request_id = page.request_id
             raise
         schema = self._schema.wire
@@ -205,6 +206,8 @@ def _typed(column: Column, values: pa.Array) -> pa.Array | None:
         span = pc.min_max(values)
         if span["min"].is_valid and not 0 <= span["min"].as_py() <= span["max"].as_py() <= 1:
             return None
+    elif pa.types.is_integer(column.wire) and pc.any(pc.match_substring(values, "x", ignore_case=True)).as_py():
+        return None  # Arrow would read 0x10 as a hexadecimal number
     try:
         return values.cast(column.wire)
     except pa.ArrowInvalid:
@@ -215,7 +218,7 @@ def _exact(column: Column, values: list[Any]) -> pa.Array:
     convert = _converter(column)
     try:
         return pa.array([None if v is None else convert(v) for v in values], column.wire)
-    except (ValueError, InvalidOperation, OverflowError, pa.ArrowInvalid, TypeError):
+    except (ValueError, ArithmeticError, pa.ArrowInvalid, TypeError):
         raise ProtocolError(
             f"property {column.name} is declared {column.edm_type} but holds a value that does not fit it",
             hint="The service contradicts its own $metadata. Leave the collection out, or report it to Microsoft "
@@ -231,14 +234,21 @@ def _converter(column: Column) -> Callable[[Any], Any]:
     if pa.types.is_floating(column.wire):
         return _double
     if pa.types.is_decimal(column.wire):
-        return Decimal
+        return _number
     return _integer
 
 
+def _number(value: Any) -> Decimal:
+    """Take a JSON number, or one as text (IEEE754Compatible); Decimal itself takes much more, down to lists."""
+    if isinstance(value, str) and _NUMERAL.fullmatch(value):
+        return Decimal(value)
+    if isinstance(value, int | Decimal) and not isinstance(value, bool):
+        return Decimal(value)
+    raise TypeError("not a number")
+
+
 def _integer(value: Any) -> int:
-    if isinstance(value, bool):
-        raise TypeError("a boolean is no number")
-    number = Decimal(value)
+    number = _number(value)
     if not number.is_finite() or abs(number) >= 1 << 64 or number != int(number):
         raise ValueError("not an integer")
     return int(number)
@@ -256,13 +266,16 @@ def _boolean(value: Any) -> bool:
 
 def _double(value: Any) -> float:
     """OData JSON Format 7.1: -INF, INF and NaN are strings."""
-    if isinstance(value, bool):
-        raise TypeError("a boolean is no number")
-    return float(value)
+    if isinstance(value, str) and value.lower() in ("inf", "-inf", "nan"):
+        return float(value)
+    return value if isinstance(value, float) else float(_number(value))
 
 
 def _text(value: Any) -> str:
-    text = value if isinstance(value, str) else _json(value)
+    try:
+        text = value if isinstance(value, str) else _json(value)
+    except RecursionError:
+        raise ProtocolError("a value of the page is nested too deeply") from None
     # A lone surrogate is no character and has no UTF-8: it becomes U+FFFD, as text decoders do.
     return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace") if not text.isascii() else text
 

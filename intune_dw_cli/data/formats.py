@@ -8,19 +8,21 @@ from typing import Literal, Protocol
 
 import pyarrow as pa
 
-from intune_dw_cli.data.csv_sink import ByteStream, CsvSink
+from intune_dw_cli.data.csv_sink import CsvSink
+from intune_dw_cli.data.outlet import ByteStream
 from intune_dw_cli.data.parquet_sink import ParquetSink
 from intune_dw_cli.data.schema import CollectionSchema
 from intune_dw_cli.errors import UsageError
 
 Format = Literal["csv", "parquet"]
+_PARQUET_CODECS = ("zstd", "gzip", "snappy", "none")
 
 
 class Sink(Protocol):
     """Takes decoded batches and encodes them onto a stream.
 
     The bytes depend on the rows and their order only, not on how the rows were divided into batches. Nothing that a
-    sink has written is a file before `close` returned; an abandoned sink is simply dropped.
+    sink has written is a file before `close` returned; a sink that will not be closed is abandoned.
     """
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -29,6 +31,9 @@ class Sink(Protocol):
     def close(self) -> None:
         """Write what is left (Parquet: the footer). The stream stays open."""
 
+    def abandon(self) -> None:
+        """Write nothing more, not even when the sink is dropped. Does no harm after `close`."""
+
 
 @dataclass(frozen=True, slots=True)
 class FileFormat:
@@ -36,7 +41,8 @@ class FileFormat:
 
     Attributes:
         format: csv or parquet.
-        compression: CSV: gzip, zstd or None; the whole file is compressed. Parquet: its codec, zstd by default.
+        compression: CSV: gzip, zstd or None; the whole file is compressed. Parquet: its codec, `none` for none at all,
+            zstd where None.
         excel: CSV for spreadsheets: BOM, CRLF, and no cell that would run as a formula or be mangled.
     """
 
@@ -47,6 +53,9 @@ class FileFormat:
     def __post_init__(self) -> None:
         if self.format == "csv" and self.compression not in (None, "gzip", "zstd"):
             raise UsageError(f"CSV cannot be compressed as {self.compression}", hint="Use gzip, zstd or none.")
+        if self.format == "parquet" and self.compression not in (None, *_PARQUET_CODECS):
+            known = ", ".join(_PARQUET_CODECS)
+            raise UsageError(f"Parquet cannot be compressed as {self.compression}", hint=f"Use one of {known}.")
         if self.format == "parquet" and self.excel:
             raise UsageError("--excel goes with CSV only", hint="Leave out --excel, or use -f csv.")
 

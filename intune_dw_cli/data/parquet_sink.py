@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from intune_dw_cli.data.csv_sink import ByteStream
+from intune_dw_cli.data.outlet import ByteStream, Outlet
 from intune_dw_cli.data.schema import ADDITIONAL, CollectionSchema
 
 _GROUP_CELLS = 2 * 1024 * 1024
@@ -38,8 +38,9 @@ class ParquetSink:
         self._schema = schema
         arrow = schema.arrow.append(pa.field(ADDITIONAL, pa.string())) if additional else schema.arrow
         self._arrow = arrow.with_metadata({k: v.encode() for k, v in provenance.items()})
+        self._outlet = Outlet(stream)
         self._writer = pq.ParquetWriter(
-            stream, self._arrow, compression=compression, use_dictionary=True, store_schema=True
+            self._outlet, self._arrow, compression=compression, use_dictionary=True, store_schema=True
         )
         self._rows = row_group_rows(len(arrow))
         self._pending: list[pa.RecordBatch] = []
@@ -62,6 +63,10 @@ class ParquetSink:
         if self._pending:
             self._flush()
         self._writer.close()
+
+    def abandon(self) -> None:
+        """Write nothing more: the file will not be finished."""
+        self._outlet.shut()
 
     def _flush(self) -> None:
         table = pa.Table.from_batches([b.replace_schema_metadata(None) for b in self._pending]).combine_chunks()

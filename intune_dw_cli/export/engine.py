@@ -16,6 +16,7 @@ from intune_dw_cli.data.datekey import DateKeyRange
 from intune_dw_cli.data.decode import PageDecoder
 from intune_dw_cli.data.schema import ADDITIONAL
 from intune_dw_cli.errors import (
+    ArchiveError,
     BadRequestError,
     FilterIgnoredError,
     InterruptedRunError,
@@ -36,6 +37,7 @@ from intune_dw_cli.events import (
     Warned,
     ignore,
 )
+from intune_dw_cli.export.ordered import AbandonedError
 from intune_dw_cli.export.pages import PageReader, Reading
 from intune_dw_cli.export.parts import Part
 from intune_dw_cli.export.plan import CollectionPlan, Slice
@@ -201,8 +203,10 @@ class Engine:
         """Take in how a slice ended; fatal errors are raised."""
         try:
             state.outcome.results.append(future.result())
-        except (SignInError, OutputError, InterruptedRunError):
+        except (SignInError, OutputError, InterruptedRunError, ArchiveError):
             raise
+        except AbandonedError:
+            return  # the slice that it waited for says why
         except FilterIgnoredError as error:
             reason = f"{error.message}; the whole collection is read instead"
             state.restart(reason, [Slice(state.name, state.plan.bounds, by_day=True, filtered=False)])
@@ -230,6 +234,7 @@ class Engine:
             self.warn(state, reason)
             self._observer(SliceRestarted(state.name, state.outcome.rows, reason))
             state.outcome.results.clear()
+            state.outcome.failures.clear()
             state.begin(slices)
             queue.extendleft((state, item) for item in reversed(slices))
             return
@@ -289,13 +294,17 @@ class _SliceWorker:
         self._state = state
         self._slice = item
         self._plan = state.plan
+        # Taken now, in the thread that runs the plan: all slices that run together must agree.
+        self._additional = state.additional
+        # Where the service cannot be asked for the range, it is applied here.
+        self._local = not item.filtered or self._plan.modified_since is not None
         self._reader = PageReader(engine._warehouse, state.decoder, fetchers, state.name)
         self._open_output = open_output
         self._observer = engine._observer
 
     def run(self, committed: Callable[[SliceResult], None]) -> SliceResult:
         self._observer(SliceStarted(self._state.name, self._slice.label))
-        additional = self._state.additional
+        additional = self._additional
         while True:
             output = self._open_output(self._slice, additional)
             tally = SliceTally(self._plan.schema, self._slice.range)
@@ -325,8 +334,10 @@ class _SliceWorker:
     def _fill(self, output: SliceOutput, tally: SliceTally, additional: bool) -> bool:
         """Write all pages; return True when the rows need the column `_additional` and the output lacks it."""
         for reading in self._readings():
+            if self._engine._stop.is_set():
+                raise InterruptedRunError("stopped before the end", hint=CONTINUES)
             batch = reading.decoded.batch
-            if not self._slice.filtered:
+            if self._local:
                 batch = within(batch, self._plan.schema.date_key, self._slice.range)
             if self._plan.top is not None:
                 batch = batch.slice(0, self._plan.top - tally.rows)
@@ -337,8 +348,6 @@ class _SliceWorker:
             tally.observe(batch, reading.decoded.absent)
             output.write(_with_additional(batch) if additional else batch)
             self._observer(PageFetched(self._state.name, batch.num_rows, reading.wire_bytes))
-            if self._engine._stop.is_set():
-                raise InterruptedRunError("stopped before the end", hint=CONTINUES)
             if self._plan.top is not None and tally.rows >= self._plan.top:
                 break
         return False
@@ -393,7 +402,8 @@ class _SliceWorker:
             self._plan.entity_set,
             filter=self._filter(documented),
             select=self._plan.select if selected else None,
-            top=self._plan.top,
+            # The service would count rows that the range leaves out.
+            top=None if self._local and not self._slice.range.is_open else self._plan.top,
         )
 
     def _remark(self, result: SliceResult, additional: bool) -> None:

@@ -23,6 +23,10 @@ _IN_MEMORY = 8 * 1024 * 1024
 _POLL = 0.5
 
 
+class AbandonedError(Exception):
+    """Another slice of the same file did not end well, so that this one is of no use."""
+
+
 class OrderedOutput:
     """Takes the slices of one collection, in any order, and writes them in the order of their numbers.
 
@@ -43,16 +47,23 @@ class OrderedOutput:
         self._look_ahead = look_ahead
         self._stop = stop
         self._turn = 0
+        self._abandoned = False
         self._slots: dict[int, _Slot] = {}
         self._changed = threading.Condition()
         self.rows = 0
 
     def slot(self, number: int, *, by_day: bool) -> _Slot:
-        """Return the place for a slice's rows; waits while the slice is too far ahead of the first unfinished one."""
+        """Return the place for a slice's rows; waits while the slice is too far ahead of the first unfinished one.
+
+        Raises:
+            AbandonedError: a slice that should come before was aborted.
+        """
         with self._changed:
             while number > self._turn + self._look_ahead:
                 if self._stop.is_set():
                     raise InterruptedRunError("stopped before the end")
+                if self._abandoned:
+                    raise AbandonedError
                 self._changed.wait(_POLL)
             slot = _Slot(self, number, by_day)
             self._slots[number] = slot
@@ -67,8 +78,15 @@ class OrderedOutput:
         """End the file: all slices are written."""
         self._sink.close()
 
+    def abandon(self) -> None:
+        """Note that a slice will not be whole, nor the file: whoever waits for its turn is sent away."""
+        with self._changed:
+            self._abandoned = True
+            self._changed.notify_all()
+
     def close(self) -> None:
-        """Remove what was kept aside."""
+        """Remove what was kept aside; a file that was not ended stays without end."""
+        self._sink.abandon()
         for slot in self._slots.values():
             slot.drop()
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -127,13 +145,15 @@ class _Slot:
     def abort(self) -> None:
         """Forget rows that were kept aside (rows already written stay: the whole file is then discarded)."""
         self.drop()
+        self._output.abandon()
 
     def keep(self, day: int | None, batch: pa.RecordBatch, folder: Path) -> None:
         """Put rows aside."""
         spill = self.kept.get(day)
         if spill is None:
             spill = self.kept[day] = _Spill(folder / f"{self.number}-{day}.arrow")
-        spill.add(batch)
+        held = sum(each.bytes for each in self.kept.values())
+        spill.add(batch, in_memory=held + batch.nbytes <= _IN_MEMORY)
 
     def drop(self) -> None:
         """Release what was kept aside."""
@@ -143,19 +163,19 @@ class _Slot:
 
 
 class _Spill:
-    """Batches in order: in memory up to 8 MiB, then in a file."""
+    """Batches in order: in memory while there is room (8 MiB a slice, whatever the number of days), then in a file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._memory: list[pa.RecordBatch] = []
-        self._bytes = 0
+        self.bytes = 0
         self._file: pa.PythonFile | None = None
         self._writer: pa.RecordBatchStreamWriter | None = None
 
-    def add(self, batch: pa.RecordBatch) -> None:
-        if self._writer is None and self._bytes + batch.nbytes <= _IN_MEMORY:
+    def add(self, batch: pa.RecordBatch, *, in_memory: bool) -> None:
+        if self._writer is None and in_memory:
             self._memory.append(batch)
-            self._bytes += batch.nbytes
+            self.bytes += batch.nbytes
             return
         with disk_errors(self._path):
             if self._writer is None:
@@ -165,18 +185,22 @@ class _Spill:
                 for earlier in self._memory:
                     self._writer.write_batch(earlier)
                 self._memory.clear()
+                self.bytes = 0
             self._writer.write_batch(batch)
 
     def batches(self) -> list[pa.RecordBatch] | pa.RecordBatchStreamReader:
         if self._writer is None or self._file is None:
             return self._memory
-        self._writer.close()
-        self._file.close()
+        with disk_errors(self._path):
+            self._writer.close()
+            self._file.close()
         return pa.ipc.open_stream(pa.memory_map(str(self._path)))
 
     def drop(self) -> None:
         self._memory = []
+        self.bytes = 0
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):
+                self._file.close()
             with contextlib.suppress(OSError):  # Windows keeps a mapped file until it is unmapped
                 self._path.unlink()

@@ -148,8 +148,13 @@ class PartsOutput:
         part = self._parts.get(day)
         if part is None:
             file = AtomicFile(self._root / PurePosixPath(path))
-            part = self._parts[day] = _OpenPart(path, day, file, self._schema.key, self._additional)
-            part.sink = self._fmt.open(file, self._schema, additional=self._additional, provenance=self._provenance)
+            part = _OpenPart(path, day, file, self._schema.key, self._additional)
+            try:
+                part.sink = self._fmt.open(file, self._schema, additional=self._additional, provenance=self._provenance)
+            except BaseException:
+                file.discard()  # who opens this output may never get it, so nobody else would
+                raise
+            self._parts[day] = part
         return part
 
 
@@ -188,6 +193,7 @@ class _OpenPart:
         )
 
     def discard(self) -> None:
+        self.sink.abandon()
         self.file.discard()
 
     def _key_of(self, batch: pa.RecordBatch, row: int) -> tuple[Any, ...] | None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from intune_dw_cli.data.csv_sink import ByteStream
 from intune_dw_cli.data.datekey import to_date_key
 from intune_dw_cli.data.formats import FileFormat
+from intune_dw_cli.data.outlet import ByteStream
 from intune_dw_cli.data.schema import CollectionSchema
 from intune_dw_cli.errors import IntuneDwError, OutputError
 from intune_dw_cli.events import Observer, PartCommitted
@@ -114,7 +114,7 @@ def pull_to_partitions(
     """Write one file a day and collection, hive style, below `root`; a collection without days is one file."""
     by_name = {plan.entity_set.name: plan for plan in plans}
     stems = file_stems(by_name)
-    files: list[PulledFile] = []
+    files: dict[str, PulledFile] = {}
 
     def open_output(item: Slice, additional: bool) -> SliceOutput:
         plan = by_name[item.collection]
@@ -123,11 +123,12 @@ def pull_to_partitions(
 
     def committed(result: SliceResult) -> None:
         for part in result.parts:
-            files.append(PulledFile(result.slice.collection, str(root / part.path), part.rows, part.bytes))
+            # A collection that begins again writes the same files again.
+            files[part.path] = PulledFile(result.slice.collection, str(root / part.path), part.rows, part.bytes)
             observer(PartCommitted(result.slice.collection, part.path, part.rows, part.bytes))
 
     outcomes = engine.run(plans, open_output, committed=committed)
-    return PullResult(outcomes, sorted(files, key=lambda f: f.path))
+    return PullResult(outcomes, [files[path] for path in sorted(files)])
 
 
 def slice_parts(

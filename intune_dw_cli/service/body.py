@@ -10,7 +10,7 @@ from urllib3.exceptions import HTTPError
 
 from intune_dw_cli.errors import ProtocolError, TransportError
 
-_CHUNK = 256 * 1024
+_CHUNK = 64 * 1024
 _GZIP = 31
 
 
@@ -33,7 +33,8 @@ def read_body(response: requests.Response, *, max_bytes: int, max_seconds: float
     body = bytearray()
     deadline = time.monotonic() + max_seconds
     try:
-        while chunk := response.raw.read(_CHUNK, decode_content=False):
+        # read1 gives what has come; read would wait for a whole chunk, and a dripping answer would never time out.
+        while chunk := response.raw.read1(_CHUNK, decode_content=False):
             if inflater is None:
                 body += chunk
                 _check_bound(len(body), max_bytes)

@@ -6,7 +6,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from intune_dw_cli.errors import InterruptedRunError
+
 _RECOVERY = 20
+_POLL = 0.2
 
 
 class RequestGate:
@@ -25,10 +28,17 @@ class RequestGate:
         return self._limit
 
     @contextmanager
-    def permit(self) -> Iterator[None]:
-        """Wait for a place, hold it while the request is under way."""
+    def permit(self, stop: threading.Event) -> Iterator[None]:
+        """Wait for a place, hold it while the request is under way.
+
+        Raises:
+            InterruptedRunError: `stop` is set.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: self._under_way < self._limit)
+            while not stop.is_set() and self._under_way >= self._limit:
+                self._changed.wait(_POLL)
+            if stop.is_set():
+                raise InterruptedRunError("stopped before the end")
             self._under_way += 1
         try:
             yield

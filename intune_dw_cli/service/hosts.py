@@ -225,15 +225,15 @@ def _urllib3_origin(url: str) -> Origin:
 
 def _refusal(link: str, request_url: str, origin: Origin, reason: str) -> HostGuardError:
     return HostGuardError(
-        f"The service sent a link to {_shown_host(link, request_url)} while the feed's host is "
+        f"The service sent a link to {shown_host(link, request_url)} while the feed's host is "
         f"{origin.authority}; it was not followed, so the token was not sent there: {reason}.",
         hint="If that host belongs to your feed, add it to the allowed hosts in the settings. Otherwise "
         "check the feed URL, and whether a proxy rewrites the answers.",
     )
 
 
-def _shown_host(link: str, request_url: str) -> str:
-    """The host of a refused link, fit for a message: ASCII, short, never path, query or user information."""
+def shown_host(link: str, request_url: str) -> str:
+    """Return the host of a link, fit for a message: ASCII, short, never path, query or user information."""
     try:
         netloc = urlsplit(urljoin(request_url, link.strip())).netloc
     except ValueError:

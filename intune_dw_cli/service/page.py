@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from intune_dw_cli.errors import MalformedPageError
@@ -25,6 +25,7 @@ _COMMA = re.compile(rb"\s*,")
 _FIRST_ROW = re.compile(rb'\{\s*"([^"\\,:\]}\s][^"\\]*)"\s*:')
 _MAX_TAIL = 65536
 _MAX_CANDIDATES = 32
+_INT_DIGITS = 640  # Python converts so many, whatever its limit is set to
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +164,11 @@ def _next_link(members: dict[str, Any]) -> str | None:
     """Return the nextLink among the members of a page; OData 4.01 lets a service leave out `odata.`.
 
     Raises:
-        ValueError: there is one, but it is no text: taking that for the last page could lose rows.
+        ValueError: there is one, but it is no text, or an error stands beside the rows (OData 4.0 Protocol 11.4):
+            taking that for the last page could lose rows.
     """
+    if is_error_object({"value": None, **members}):
+        raise ValueError(f"an error under status 200: {_complaint(members)}")
     link = members.get("@odata.nextLink", members.get("@nextLink"))
     if link is None or (isinstance(link, str) and link.strip()):
         return link
@@ -181,15 +185,14 @@ def _separator(text: bytes, start: int, end: int, first_name: bytes) -> bytes | 
 
 def _parse(text: bytes, request_id: str) -> tuple[list[Any], str | None]:
     try:
-        document = json.loads(text, parse_float=Decimal)
+        document = json.loads(text, parse_float=_fraction, parse_int=_whole)
     except RecursionError:
         raise _malformed("the page is nested too deeply to be a page of rows", request_id) from None
-    except ValueError:
-        raise _malformed(_describe(text), request_id) from None
+    except ValueError as error:
+        raise _malformed(_describe(text, error), request_id) from None
     if not isinstance(document, dict) or not isinstance(document.get("value"), list):
         if isinstance(document, dict) and is_error_object(document):
-            problem = parse_problem(text, "application/json")
-            raise _malformed(f"an error under status 200: {problem.message or problem.code}", request_id)
+            raise _malformed(f"an error under status 200: {_complaint(document)}", request_id)
         raise _malformed("the answer is JSON but not a page of rows (it has no `value` array)", request_id)
     try:
         return document["value"], _next_link(document)
@@ -197,12 +200,35 @@ def _parse(text: bytes, request_id: str) -> tuple[list[Any], str | None]:
         raise _malformed(str(error), request_id) from None
 
 
-def _describe(text: bytes) -> str:
+def _whole(digits: str) -> int | Decimal:
+    return int(digits) if len(digits) <= _INT_DIGITS else Decimal(digits)
+
+
+def _fraction(digits: str) -> Decimal:
+    try:
+        return Decimal(digits)
+    except InvalidOperation:
+        raise ValueError("an exponent that no number has") from None
+
+
+def _complaint(members: dict[str, Any]) -> str:
+    """Say what the error among these members is."""
+    try:
+        text = json.dumps({k: v for k, v in members.items() if k != "value"}, default=str)
+    except RecursionError:
+        return "nested too deeply to be read"
+    problem = parse_problem(text.encode(), "application/json")
+    return problem.message or problem.code or "no further explanation"
+
+
+def _describe(text: bytes, error: ValueError) -> str:
     if not text:
         return "the answer is empty"
     if text[:1] == b"<":
         return "the answer is a web page, not JSON"
-    if text[:1] == b"{" and text[-1:] != b"}":
+    if isinstance(error, json.JSONDecodeError) and (
+        error.pos >= len(error.doc) or error.msg.startswith("Unterminated string")
+    ):
         return "the page is cut short"
     return "the page is not valid JSON"
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -25,7 +25,6 @@ from intune_dw_cli import __version__
 from intune_dw_cli.errors import (
     BadRequestError,
     ForbiddenError,
-    InterruptedRunError,
     MalformedPageError,
     NotFoundError,
     ProtocolError,
@@ -38,7 +37,7 @@ from intune_dw_cli.events import Observer, Retrying, Throttled, ignore
 from intune_dw_cli.identity.tokens import TokenSource
 from intune_dw_cli.service.body import read_body
 from intune_dw_cli.service.gate import RequestGate
-from intune_dw_cli.service.hosts import is_loopback, origin_of
+from intune_dw_cli.service.hosts import is_loopback, origin_of, shown_host
 from intune_dw_cli.service.problem import Problem, parse_problem
 
 T = TypeVar("T")
@@ -144,10 +143,8 @@ class Transport:
         """
         attempt = _Attempts(tries or self._policy.tries, self._policy)
         while True:
-            if self.stop.is_set():
-                raise InterruptedRunError("stopped before the end")
             try:
-                with self._gate.permit():
+                with self._gate.permit(self.stop):
                     body, request_id, size = self._send(url, accept, collection, attempt)
                 result = read(body, request_id)
             except (TransportError, MalformedPageError, UnavailableError) as error:
@@ -169,8 +166,11 @@ class Transport:
         try:
             body, size = read_body(response, max_bytes=self._policy.max_bytes, max_seconds=self._policy.answer_timeout)
         except (TransportError, ProtocolError) as error:
-            error.request_id, error.collection = request_id, collection
-            raise
+            if response.status_code != 200:
+                body, size = b"", 0  # the status says enough
+            else:
+                error.request_id, error.collection = request_id, collection
+                raise
         finally:
             response.close()
         log.debug("%d %s client-request-id %s", response.status_code, loggable(url), request_id)
@@ -212,8 +212,8 @@ class Transport:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
             session = requests.Session()
-            session.mount("https://", HTTPAdapter(max_retries=0, pool_maxsize=1))
-            session.mount("http://", HTTPAdapter(max_retries=0, pool_maxsize=1))
+            session.mount("https://", _OpaqueAdapter(max_retries=0, pool_maxsize=1))
+            session.mount("http://", _OpaqueAdapter(max_retries=0, pool_maxsize=1))
             session.headers.update(
                 {"User-Agent": f"intune-dw/{__version__}", "OData-MaxVersion": "4.0", "OData-Version": "4.0"}
             )
@@ -305,6 +305,22 @@ class _Bearer(AuthBase):
         return request
 
 
+class _OpaqueAdapter(HTTPAdapter):
+    """Sends the address as it is: a nextLink is opaque, and urllib3 would write `%3d` as `%3D`. For one thread."""
+
+    def get_connection_with_tls_context(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Any:
+        """Return the connection pool for a request, which keeps to the request's own spelling of its address."""
+        pool: Any = super().get_connection_with_tls_context(request, *args, **kwargs)
+        served, send = request.path_url, type(pool)._make_request
+
+        def make_request(connection: Any, method: str, target: str, **options: Any) -> Any:
+            same = target.lower() == served.lower()
+            return send(pool, connection, method, served if same else target, **options)
+
+        pool._make_request = make_request
+        return pool
+
+
 def loggable(url: str) -> str:
     """Return a URL fit for logs: a skiptoken may hold names of devices or people."""
     return _OPAQUE.sub(r"\1...", url)
@@ -320,7 +336,7 @@ def retry_after_seconds(text: str | None, *, now: datetime | None = None) -> flo
         pass
     try:
         when = parsedate_to_datetime(text.strip())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)
@@ -366,7 +382,7 @@ def _status_error(
     support = f" (activity id {problem.activity_id})" if problem.activity_id else ""
     message = f"the service answered {status}: {said}{support}"
     if 300 <= status < 400:
-        target = _host(response.headers.get("Location", "another address"))
+        target = shown_host(response.headers.get("Location", ""), response.request.url or "")
         return ProtocolError(
             f"the service redirects to {target}, which is not followed: the token would go there",
             hint="Copy the feed URL from the Intune admin center: Reports > Data warehouse.",

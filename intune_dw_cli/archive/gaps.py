@@ -1,0 +1,124 @@
+"""What an archive lacks, and what will be lost when: told by the rows of each day and the documented retention.
+
+Pure arithmetic over days: no clock. A day is lost for good when the service drops it: the day after it has been kept
+for the retention (a snapshot of 1 January with 30 days is on the service until 31 January).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from intune_dw_cli.data.datekey import from_date_key, to_date_key
+
+_NEIGHBOURS = 3
+_THIN = 0.5
+_DAY = dt.timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class ThinDay:
+    """A day with fewer than half the rows of its neighbours.
+
+    Attributes:
+        date_key: The day (yyyymmdd).
+        rows: Rows held.
+        median: Median of the rows of the three days before and after it.
+    """
+
+    date_key: int
+    rows: int
+    median: float
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A day that is not held and the day (ISO) on which the service will have dropped it."""
+
+    date_key: int
+    lost_on: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gaps:
+    """The days of one collection. DateKeys are yyyymmdd.
+
+    Attributes:
+        first, last: First and last held day with rows, None when there is none.
+        service_first: First day that the service should still have by its documented retention.
+        missing: Days between first and last that are not held at all.
+        lost: Those of them that the service has dropped already.
+        at_risk: Days not held that the service should still have, with the day of their loss.
+        empty: Days between first and last that are held and have no rows.
+        thin: Days with under half the rows of their neighbours.
+        next_loss: The first day after the last held one: lost on that date unless a backup runs before.
+    """
+
+    first: int | None
+    last: int | None
+    service_first: int
+    missing: tuple[int, ...]
+    lost: tuple[int, ...]
+    at_risk: tuple[Loss, ...]
+    empty: tuple[int, ...]
+    thin: tuple[ThinDay, ...]
+    next_loss: Loss | None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is missing and no day looks wrong."""
+        return not (self.missing or self.at_risk or self.empty or self.thin)
+
+
+def find_gaps(
+    rows_by_day: Mapping[int, int], *, as_of: dt.date, retention_days: int, unfetched: Iterable[int] = ()
+) -> Gaps:
+    """Compare the days held with the days there should be.
+
+    Args:
+        rows_by_day: Rows of each held day, by DateKey; a day without rows counts as held.
+        as_of: The day from which the last run's plan counted.
+        retention_days: Days that the service keeps.
+        unfetched: Days that were planned and could not be fetched.
+    """
+    with_rows = sorted(day for day, rows in rows_by_day.items() if rows)
+    service_first = as_of - dt.timedelta(days=retention_days)
+    first, last = (with_rows[0], with_rows[-1]) if with_rows else (None, None)
+    inside = _days(first, last)
+    missing = tuple(day for day in inside if day not in rows_by_day)
+    absent = sorted({*missing, *(day for day in unfetched if day not in rows_by_day)})
+    at_risk = tuple(Loss(day, _lost_on(day, retention_days)) for day in absent if from_date_key(day) >= service_first)
+    following = to_date_key(from_date_key(last) + _DAY) if last else None
+    return Gaps(
+        first=first,
+        last=last,
+        service_first=to_date_key(service_first),
+        missing=missing,
+        lost=tuple(day for day in missing if from_date_key(day) < service_first),
+        at_risk=at_risk,
+        empty=tuple(day for day in inside if rows_by_day.get(day) == 0),
+        thin=tuple(_thin_days(rows_by_day, inside)),
+        next_loss=Loss(following, _lost_on(following, retention_days)) if following else None,
+    )
+
+
+def _days(first: int | None, last: int | None) -> list[int]:
+    if first is None or last is None:
+        return []
+    begin, end = from_date_key(first), from_date_key(last)
+    return [to_date_key(begin + dt.timedelta(days=n)) for n in range((end - begin).days + 1)]
+
+
+def _thin_days(rows_by_day: Mapping[int, int], inside: list[int]) -> Iterable[ThinDay]:
+    for position, day in enumerate(inside):
+        rows = rows_by_day.get(day)
+        around = inside[max(0, position - _NEIGHBOURS) : position] + inside[position + 1 : position + 1 + _NEIGHBOURS]
+        neighbours = [rows_by_day[d] for d in around if rows_by_day.get(d)]
+        if rows and neighbours and rows < _THIN * (median := statistics.median(neighbours)):
+            yield ThinDay(day, rows, median)
+
+
+def _lost_on(date_key: int, retention_days: int) -> str:
+    return (from_date_key(date_key) + dt.timedelta(days=retention_days + 1)).isoformat()
