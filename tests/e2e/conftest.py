@@ -1,0 +1,80 @@
+"""Sandbox tenants and the command line for the end-to-end tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import Cli, SandboxProcess, Serve
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home folder with nothing in it."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture
+def serve(home: Path) -> Iterator[Serve]:
+    """Start sandboxes for one test: server options as arguments, tenant settings as keywords."""
+    started: list[SandboxProcess] = []
+
+    def start(*options: object, **settings: Any) -> SandboxProcess:
+        started.append(SandboxProcess(*options, home=home, **settings))
+        return started[-1]
+
+    yield start
+    for sandbox in started:
+        sandbox.stop()
+
+
+@pytest.fixture(scope="session")
+def sandbox(home: Path) -> Iterator[SandboxProcess]:
+    """One tenant for tests that change nothing in it: 40 devices, 9 days, pages of 50 rows."""
+    process = SandboxProcess("--page-size", 50, home=home, days=9)
+    yield process
+    process.stop()
+
+
+@pytest.fixture(scope="session")
+def hostile(home: Path) -> Iterator[SandboxProcess]:
+    """A tenant whose values break careless readers."""
+    process = SandboxProcess("--page-size", 64, home=home, hostile=True, devices=120, days=3)
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def cli(home: Path, tmp_path: Path, sandbox: SandboxProcess) -> Cli:
+    """The command line, pointed at the shared tenant, in an empty folder."""
+    return Cli(home, tmp_path, sandbox.url)
+
+
+@pytest.fixture
+def lone_cli(home: Path, tmp_path: Path) -> Cli:
+    """The command line, pointed nowhere, in an empty folder."""
+    return Cli(home, tmp_path)
+
+
+@pytest.fixture(scope="session", params=["csv", "csv-gzip", "parquet"])
+def archive(
+    request: pytest.FixtureRequest, home: Path, sandbox: SandboxProcess, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A finished archive of the shared tenant, of each kind of file; not to be changed."""
+    return _make(home, sandbox, tmp_path_factory, request.param)
+
+
+@pytest.fixture(scope="session")
+def csv_archive(home: Path, sandbox: SandboxProcess, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished archive of the shared tenant in CSV; not to be changed."""
+    return _make(home, sandbox, tmp_path_factory, "csv")
+
+
+def _make(home: Path, sandbox: SandboxProcess, factory: pytest.TempPathFactory, kind: str) -> Path:
+    folder = factory.mktemp(kind)
+    form, _, compression = kind.partition("-")
+    more = ["--compression", compression] if compression else []
+    Cli(home, folder, sandbox.url)("backup", folder / "archive", "-f", form, *more).ok()
+    return folder / "archive"
