@@ -14,13 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from intune_dw_cli.archive.journal import Journal, JournalContent, RunHeader
-from intune_dw_cli.archive.layout import DATA, METADATA, SERVICE, Layout
+from intune_dw_cli.archive.layout import DATA, MANIFEST, METADATA, REPORT, SERVICE, VIEWS, Layout
 from intune_dw_cli.archive.lock import archive_lock
-from intune_dw_cli.archive.manifest import Holding, Manifest, Missing, read_manifest, smaller_text
+from intune_dw_cli.archive.manifest import Holding, Manifest, Missing, encode_sums, read_manifest, smaller_text
 from intune_dw_cli.archive.records import Identity, SliceRecord
+from intune_dw_cli.archive.report import render_report
+from intune_dw_cli.archive.views import render_views
 from intune_dw_cli.data.datekey import DateKeyRange, from_date_key
 from intune_dw_cli.data.formats import FileFormat
-from intune_dw_cli.errors import IntuneDwError, UsageError
+from intune_dw_cli.errors import ArchiveError, IntuneDwError, UsageError
 from intune_dw_cli.events import CollectionPlanned, Observer, PartCommitted, Warned, ignore
 from intune_dw_cli.export.engine import CollectionOutcome, Engine, SliceFailure, SliceOutput, SliceResult
 from intune_dw_cli.export.files import PARTIAL, disk_errors, make_folder, open_private, write_atomic
@@ -28,6 +30,8 @@ from intune_dw_cli.export.names import file_stems
 from intune_dw_cli.export.parts import Part, PartNaming
 from intune_dw_cli.export.plan import CollectionPlan, Slice, plan_slices
 from intune_dw_cli.export.pull import slice_parts
+from intune_dw_cli.reference import reference
+from intune_dw_cli.service.drift import documented_model, find_drift, model_of
 from intune_dw_cli.service.warehouse import EntitySet, Warehouse
 
 Connect = Callable[[bytes | None, bytes | None], Warehouse]
@@ -47,6 +51,8 @@ class BackupRequest:
         only: Globs of collection names; empty for all.
         exclude: Globs of collection names to leave out.
         bounds: DateKey range for collections that have one.
+        moved: Whether the archive may go on with another feed URL, because the tenant was moved to another data center.
+            Where both tenants are known to be the same, it may in any case.
         today: The day, in UTC, from which a new run's plan counts.
     """
 
@@ -57,6 +63,7 @@ class BackupRequest:
     exclude: tuple[str, ...] = ()
     bounds: DateKeyRange = DateKeyRange()
     workers: int = 4
+    moved: bool = False
     today: dt.date = field(default_factory=lambda: dt.datetime.now(dt.UTC).date())
 
 
@@ -111,7 +118,9 @@ def preview(request: BackupRequest, connect: Connect) -> list[CollectionPlan]:
     """Return what a new run of `backup` would fetch, without writing anything. Raises what `backup` raises."""
     layout = Layout(request.root)
     layout.require_usable()
-    return _plans(request, connect(None, None), read_manifest(layout.manifest), request.today)
+    warehouse = connect(None, None)
+    base = _base(read_manifest(layout.manifest), _identity(request, warehouse), request.moved)
+    return _plans(request, warehouse, base, request.today)
 
 
 class _Run:
@@ -129,22 +138,24 @@ class _Run:
         self._layout = layout
         self._observer = observer
         self._stop = stop
-        self._base = read_manifest(layout.manifest)
+        base = read_manifest(layout.manifest)
         resumed = Journal.resume(layout.journal)
         self.resumed = False
         self._records: list[SliceRecord] = []
-        if resumed is not None and not self._is_over(resumed[1]):
+        if resumed is not None and not _is_over(resumed[1], base, request.today):
             self._journal, content = resumed
             self._records = content.slices
             self._header = content.header
+            self._base = base if base is None else _base(base, self._header.identity, moved=True)
             self._warehouse = self._reconnect(connect)
             self.resumed = True
         else:
             if resumed is not None:
                 resumed[0].close()
             self._warehouse = connect(None, None)
-            self._header = RunHeader(self._identity(), request.today.isoformat(), self._document_hashes())
-            self._require_same(self._base.identity if self._base else None)
+            identity = _identity(request, self._warehouse)
+            self._base = _base(base, identity, request.moved)
+            self._header = RunHeader(identity, request.today.isoformat(), self._document_hashes())
             select(self._warehouse.entity_sets, request.only, request.exclude)
             self._journal = Journal.begin(layout.journal, self._header)
             self._write_documents()
@@ -162,9 +173,11 @@ class _Run:
         plans = [self._remaining(plan, done) for plan in full]
         by_name = {plan.entity_set.name: plan for plan in plans}
         guard = _HeldParts(self._layout, self._base)
+        feed = len(self._base.feeds) if self._base else 1
 
         def open_output(item: Slice, additional: bool) -> SliceOutput:
-            naming = PartNaming(_folder(stems[item.collection]), stems[item.collection], self._request.format.suffix)
+            stem = stems[item.collection]
+            naming = PartNaming(_folder(stem, feed), stem, self._request.format.suffix)
             plan = by_name[item.collection]
             if paths := guard.replaced_by(item):
                 self._journal.announce(paths)
@@ -190,31 +203,6 @@ class _Run:
 
     # -- beginning --------------------------------------------------------------------------------------------
 
-    def _is_over(self, content: JournalContent) -> bool:
-        """Whether a journal is of an earlier day's run that went to its end and left the archive partial.
-
-        To continue it would be to ask for that day's plan for as long as one collection fails: no new day would come
-        in. A new run asks for what is missing as well.
-        """
-        if self._base is None or content.header.today == self._request.today.isoformat():
-            return False
-        held = self._base.collections
-        return all(r.collection in held and held[r.collection].slices.get(r.slice) == r for r in content.slices)
-
-    def _identity(self) -> Identity:
-        fmt = self._request.format
-        return Identity(
-            self._warehouse.source,
-            self._request.tenant,
-            self._warehouse.feed.api_version,
-            fmt.format,
-            fmt.compression,
-        )
-
-    def _require_same(self, held: Identity | None) -> None:
-        if held is not None:
-            self._identity().require_same(held)
-
     def _reconnect(self, connect: Connect) -> Warehouse:
         """Work by the documents that the unfinished run was begun with."""
         documents = []
@@ -226,8 +214,7 @@ class _Run:
             intact = document is not None and _sha256(document) == self._header.documents[name]
             documents.append(document if intact else None)
         self._warehouse = connect(*documents)
-        self._require_same(self._header.identity)
-        self._require_same(self._base.identity if self._base else None)
+        _identity(self._request, self._warehouse).require_same(self._header.identity)
         if None in documents:
             if self._document_hashes() != self._header.documents:
                 raise UsageError(
@@ -262,11 +249,17 @@ class _Run:
         self, full: Sequence[CollectionPlan], outcomes: Sequence[CollectionOutcome], stems: Mapping[str, str]
     ) -> Manifest:
         """Build the manifest from what earlier runs held and what the journal says."""
-        held = copy.deepcopy(self._base.collections) if self._base else {}
+        base = copy.deepcopy(self._base) or Manifest(self._header.identity, "", {}, {})
+        feeds = base.feeds or [self._header.identity.source]
+        held = base.collections
         collections = {
-            e.name: held.pop(e.name) if e.name in held else Holding(e.name, _folder(stems[e.name]), e.kind)
+            e.name: held.pop(e.name)
+            if e.name in held
+            else Holding(e.name, _folder(stems[e.name], len(feeds)), e.kind, feed=len(feeds))
             for e in self._warehouse.entity_sets
         }
+        for entity_set in self._warehouse.entity_sets:
+            collections[entity_set.name].retention_days = entity_set.retention_days
         collections |= held  # collections that the service no longer lists stay
         failures = {o.plan.entity_set.name: o.failures for o in outcomes}
         for plan in full:
@@ -279,20 +272,41 @@ class _Run:
             holding.missing = _missing(plan.slices, records, failures.get(holding.name, []))
         chosen = {plan.entity_set.name for plan in full}
         kept = {n: h for n, h in collections.items() if n in chosen or h.slices or h.missing}
-        return Manifest(self._header.identity, self._header.today, dict(self._header.documents), kept)
+        return Manifest(
+            self._header.identity,
+            self._header.today,
+            dict(self._header.documents),
+            kept,
+            feeds,
+            base.former,
+            self._drift(),
+        )
+
+    def _drift(self) -> dict[str, list[str]]:
+        """Compare the service's model with the documented one and with that of the last run, if there was one."""
+        now = model_of(self._warehouse.entity_sets)
+        drift = {"reference": find_drift(documented_model(reference().values()), now)}
+        if self._base is not None and self._base.collections:
+            drift["last_run"] = find_drift(_held_model(self._base), now)
+        return {name: [str(d) for d in found] for name, found in drift.items()}
 
     def _sweep(self) -> None:
         """Remove what killed runs left half written, where no slice of this run has replaced it."""
-        with disk_errors(self._layout.data):
-            for left in [*self._layout.data.rglob("*" + PARTIAL)]:
+        with disk_errors(self._layout.root):
+            for left in [*self._layout.root.rglob("*" + PARTIAL)]:
                 left.unlink()
                 with suppress(OSError):
                     left.parent.rmdir()
 
     def _write_inventory(self, manifest: Manifest) -> None:
         encoded = manifest.encode()
+        content, digest = manifest.content(), _sha256(encoded)
+        views, report = render_views(content).encode(), render_report(content, digest).encode()
         write_atomic(self._layout.manifest, encoded)
-        write_atomic(self._layout.sums, manifest.sums(encoded))
+        write_atomic(self._layout.views, views)
+        write_atomic(self._layout.report, report)
+        derived = {MANIFEST: digest, VIEWS: _sha256(views), REPORT: _sha256(report)}
+        write_atomic(self._layout.sums, encode_sums(manifest.hashes() | derived))
         self._log_run(manifest)
         if manifest.state == "complete":
             self._journal.remove()
@@ -304,13 +318,49 @@ class _Run:
             "as_of": manifest.as_of,
             "state": manifest.state,
             "resumed": self.resumed,
-            "rows": sum(h.rows for h in manifest.collections.values()),
+            "rows": sum(h.rows for h in manifest.holdings),
         }
         with disk_errors(self._layout.runs):
             if not self._layout.runs.exists():
                 open_private(self._layout.runs).close()
             with self._layout.runs.open("a", encoding="utf-8") as log:
                 log.write(json.dumps(entry) + "\n")
+
+
+def _is_over(content: JournalContent, base: Manifest | None, today: dt.date) -> bool:
+    """Whether a journal is of an earlier day's run that went to its end and left the archive partial.
+
+    To continue it would be to ask for that day's plan for as long as one collection fails: no new day would come in. A
+    new run asks for what is missing as well.
+    """
+    if base is None or content.header.today == today.isoformat():
+        return False
+    held = base.collections
+    return all(r.collection in held and held[r.collection].slices.get(r.slice) == r for r in content.slices)
+
+
+def _identity(request: BackupRequest, warehouse: Warehouse) -> Identity:
+    fmt = request.format
+    return Identity(warehouse.source, request.tenant, warehouse.feed.api_version, fmt.format, fmt.compression)
+
+
+def _base(held: Manifest | None, identity: Identity, moved: bool) -> Manifest | None:
+    """Return the manifest that a run builds on: what is held, as of a former feed where the tenant was moved.
+
+    Raises:
+        ArchiveError: the archive is of another tenant, feed, format or API version.
+    """
+    if held is None:
+        return None
+    identity.require_same(held.identity, moved=moved or identity.is_known_move(held.identity))
+    if identity.source == held.identity.source:
+        return held
+    if identity.source in held.feeds:
+        raise ArchiveError(
+            f"the archive has gone on from {identity.source} to {held.identity.source}",
+            hint="Give the feed URL that the tenant has now.",
+        )
+    return held.after_move(identity.source)
 
 
 class _HeldParts:
@@ -399,8 +449,14 @@ def _plan_order(label: str, labels: Sequence[str]) -> tuple[int, str]:
     return (labels.index(label) if label in labels else len(labels), label)
 
 
-def _folder(stem: str) -> str:
-    return f"{DATA}/{stem}"
+def _folder(stem: str, feed: int) -> str:
+    """Each feed has a data folder of its own: its surrogate keys are its own."""
+    return f"{DATA}/{stem}" if feed == 1 else f"{DATA}-{feed}/{stem}"
+
+
+def _held_model(base: Manifest) -> dict[str, dict[str, str]]:
+    """Return the model by which the last run wrote, as far as it wrote anything."""
+    return {h.name: dict(list(h.slices.values())[-1].schema.columns) for h in base.collections.values() if h.slices}
 
 
 def _sha256(data: bytes) -> str:

@@ -10,6 +10,8 @@ MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
 METADATA = "metadata.xml"
 SERVICE = "service.json"
+REPORT = "report.html"
+VIEWS = "views.sql"
 DATA = "data"
 STATE = ".intune-dw"
 
@@ -23,7 +25,8 @@ class Layout:
         self.sums = root / SUMS
         self.metadata = root / METADATA
         self.service = root / SERVICE
-        self.data = root / DATA
+        self.report = root / REPORT
+        self.views = root / VIEWS
         self.state = root / STATE
         self.journal = self.state / "journal.jsonl"
         self.lock = self.state / "lock"

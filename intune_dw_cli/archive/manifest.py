@@ -6,6 +6,7 @@ keys. It holds no clock and no machine names: those are in the log of runs.
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from intune_dw_cli import __version__
+from intune_dw_cli.archive.gaps import Gaps, find_gaps
 from intune_dw_cli.archive.records import (
     VERSION,
     Identity,
@@ -21,9 +23,11 @@ from intune_dw_cli.archive.records import (
     SchemaRecord,
     SliceRecord,
 )
+from intune_dw_cli.data.datekey import to_date_key
 from intune_dw_cli.data.schema import ADDITIONAL
 from intune_dw_cli.errors import ArchiveDamagedError, ArchiveError
 from intune_dw_cli.export.parts import Part
+from intune_dw_cli.export.plan import USUAL_RETENTION_DAYS
 
 State = Literal["complete", "partial"]
 
@@ -43,6 +47,8 @@ class Holding:
     Attributes:
         folder: Its folder below the root, with `/`.
         kind: fact, dimension or lookup.
+        retention_days: Documented days of history, None where there is no figure.
+        feed: Which of the manifest's feeds it came from, from 1.
         slices: The committed slices by label, in the order of the plan.
         missing: Slices that the last run did not get.
     """
@@ -50,6 +56,8 @@ class Holding:
     name: str
     folder: str
     kind: str
+    retention_days: int | None = None
+    feed: int = 1
     slices: dict[str, SliceRecord] = field(default_factory=dict)
     missing: list[Missing] = field(default_factory=list)
 
@@ -89,6 +97,16 @@ class Holding:
         """The days held (yyyymmdd), ascending."""
         return sorted(p.date_key for p in self.parts if p.date_key is not None)
 
+    def gaps(self, as_of: dt.date) -> Gaps | None:
+        """Return what days are missing or look wrong; None for a collection without days."""
+        if not any(s.schema.date_key for s in self.slices.values()):
+            return None
+        rows = {p.date_key: p.rows for p in self.parts if p.date_key is not None}
+        unfetched = [to_date_key(day) for m in self.missing if (day := _day(m.slice))]
+        return find_gaps(
+            rows, as_of=as_of, retention_days=self.retention_days or USUAL_RETENTION_DAYS, unfetched=unfetched
+        )
+
     def absorb(self, record: SliceRecord) -> None:
         """Take in a committed slice. Parts that it replaced leave the slices that held them."""
         paths = {p.path for p in record.parts}
@@ -107,18 +125,22 @@ class Holding:
             if not held.parts and label not in wanted:
                 del self.slices[label]
 
-    def to_json(self) -> Json:
-        """Return the holding as JSON values."""
+    def to_json(self, as_of: dt.date) -> Json:
+        """Return the holding as JSON values; the gaps count from `as_of`."""
         ordered = sorted(self.slices.values(), key=_slice_order)
         schemas = list(dict.fromkeys(s.schema for s in ordered))
         days = self.date_keys
+        gaps = self.gaps(as_of)
         return {
             "name": self.name,
+            "feed": self.feed,
             "folder": self.folder,
             "kind": self.kind,
+            "retention_days": self.retention_days,
             "state": self.state,
             "rows": self.rows,
             "days": {"first": days[0], "last": days[-1], "count": len(days)} if days else None,
+            "gaps": asdict(gaps) if gaps else None,
             "schemas": [s.to_json() for s in schemas],
             "slices": [{**s.to_json(), "schema": schemas.index(s.schema)} for s in ordered],
             "missing": [asdict(m) for m in sorted(self.missing, key=lambda m: m.slice)],
@@ -134,6 +156,8 @@ class Holding:
             raw["name"],
             raw["folder"],
             raw["kind"],
+            raw["retention_days"],
+            raw["feed"],
             {s.slice: s for s in slices},
             [Missing(m["slice"], m["reason"]) for m in raw["missing"]],
         )
@@ -146,19 +170,50 @@ class Manifest:
     Attributes:
         as_of: The day (ISO) that the last run's plan counts from.
         documents: SHA-256 of metadata.xml and service.json.
-        collections: By name, in the order of the service document.
+        collections: Of the present feed, by name, in the order of the service document.
+        feeds: Every feed URL that the archive was fed from; the last one is the present one. Surrogate keys begin
+            anew with each, so rows of two feeds are kept apart.
+        former: What was held of earlier feeds. Nothing of it is ever fetched again.
+        drift: How the service's model differs from the documentation's and from that of the last run.
     """
 
     identity: Identity
     as_of: str
     documents: dict[str, str]
     collections: dict[str, Holding]
+    feeds: list[str] = field(default_factory=list)
+    former: list[Holding] = field(default_factory=list)
+    drift: dict[str, list[str]] = field(default_factory=dict)
     tool: str = f"intune-dw {__version__}"
 
     @property
     def state(self) -> State:
         """complete when every collection is."""
         return "partial" if any(c.missing for c in self.collections.values()) else "complete"
+
+    @property
+    def holdings(self) -> list[Holding]:
+        """What is held of all feeds, the earliest first."""
+        return [*self.former, *self.collections.values()]
+
+    @property
+    def parts(self) -> dict[str, Part]:
+        """Every part by its path."""
+        return {p.path: p for h in self.holdings for p in h.parts}
+
+    def after_move(self, source: str) -> Manifest:
+        """Return the manifest as the base of the first run against another feed: all that is held is of former feeds.
+
+        The tenant's move left nothing to be continued: what was missing then is missing for good.
+        """
+        former = [replace(h, missing=[]) for h in self.holdings]
+        return replace(
+            self,
+            identity=replace(self.identity, source=source),
+            feeds=[*self.feeds, source],
+            collections={},
+            former=former,
+        )
 
     def content(self) -> Json:
         """Return the hashed part as JSON values."""
@@ -170,7 +225,9 @@ class Manifest:
             "as_of": self.as_of,
             "timestamps": "text as served" if self.identity.format == "csv" else "cut to microseconds",
             "documents": dict(sorted(self.documents.items())),
-            "collections": [c.to_json() for c in self.collections.values()],
+            "feeds": self.feeds,
+            "drift": self.drift,
+            "collections": [h.to_json(dt.date.fromisoformat(self.as_of)) for h in self.holdings],
         }
 
     def encode(self) -> bytes:
@@ -179,11 +236,9 @@ class Manifest:
         document = {"content_sha256": content_sha256(content), "content": content}
         return (json.dumps(document, ensure_ascii=False, indent=1) + "\n").encode()
 
-    def sums(self, manifest: bytes) -> bytes:
-        """Return the bytes of SHA256SUMS, for `sha256sum -c`."""
-        hashes = {"manifest.json": hashlib.sha256(manifest).hexdigest(), **self.documents}
-        hashes |= {p.path: p.sha256 for c in self.collections.values() for p in c.parts}
-        return "".join(f"{digest}  {path}\n" for path, digest in sorted(hashes.items())).encode()
+    def hashes(self) -> dict[str, str]:
+        """Return the SHA-256 of every file that the manifest lists, by its path."""
+        return {**self.documents, **{path: part.sha256 for path, part in self.parts.items()}}
 
 
 def smaller_text(record: SliceRecord) -> str:
@@ -225,17 +280,18 @@ def read_manifest(path: Path) -> Manifest | None:
         raise ArchiveDamagedError(f"{path} does not match its own hash: it was changed", hint=_RESTORE)
     try:
         return _manifest(content)
-    except (KeyError, TypeError, IndexError, AttributeError):
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError):
         raise ArchiveDamagedError(f"{path} lacks what a manifest has", hint=_RESTORE) from None
 
 
 def misstatements(path: Path, manifest: Manifest) -> Iterator[str]:
     """Yield where a manifest that was read says of itself what does not follow from its slices and parts."""
     content = json.loads(path.read_bytes())["content"]
+    as_of = dt.date.fromisoformat(manifest.as_of)
     if content.get("state") != manifest.state:
         yield f"the state is given as {content.get('state')}, but what is held is {manifest.state}"
     for raw in content["collections"]:
-        told = manifest.collections[raw["name"]].to_json()
+        told = next(h for h in manifest.holdings if (h.name, h.feed) == (raw["name"], raw["feed"])).to_json(as_of)
         for name in ("state", "rows", "days"):
             if raw.get(name) != told[name]:
                 yield f"{raw['name']}: {name} given as {raw.get(name)}, but its slices have {told[name]}"
@@ -247,11 +303,40 @@ _RESTORE = "Restore it from a copy of the archive."
 def _manifest(content: Mapping[str, Any]) -> Manifest:
     identity = Identity(**{name: content[name] for name in Identity.__slots__})
     holdings = [Holding.from_json(c) for c in content["collections"]]
+    feeds = list(content["feeds"])
+    dt.date.fromisoformat(content["as_of"])
     return Manifest(
-        identity, content["as_of"], dict(content["documents"]), {h.name: h for h in holdings}, content["tool"]
+        identity,
+        content["as_of"],
+        dict(content["documents"]),
+        {h.name: h for h in holdings if h.feed == len(feeds)},
+        feeds,
+        [h for h in holdings if h.feed < len(feeds)],
+        dict(content["drift"]),
+        content["tool"],
     )
 
 
 def _slice_order(record: SliceRecord) -> tuple[int, str]:
     first = min((p.date_key for p in record.parts if p.date_key is not None), default=0)
     return first, record.slice
+
+
+def _day(label: str) -> dt.date | None:
+    """Return the day of a slice's label, None where it is not of one day."""
+    try:
+        return dt.date.fromisoformat(label)
+    except ValueError:
+        return None
+
+
+def encode_sums(hashes: Mapping[str, str]) -> bytes:
+    """Return the bytes of SHA256SUMS, for `sha256sum -c`."""
+    return "".join(f"{digest}  {path}\n" for path, digest in sorted(hashes.items())).encode()
+
+
+def decode_sums(text: bytes) -> dict[str, str]:
+    """Return what a SHA256SUMS says; lines that are none are left out."""
+    lines = text.decode("utf-8", "replace").split("\n")
+    pairs = [line.split("  ", 1) for line in lines if "  " in line]
+    return {path: digest for digest, path in pairs}

@@ -33,8 +33,13 @@ class Identity:
     format: str
     compression: str | None
 
-    def require_same(self, held: Identity) -> None:
-        """Raise ArchiveError, naming each difference, when the archive is of something else."""
+    def require_same(self, held: Identity, *, moved: bool = False) -> None:
+        """Raise ArchiveError, naming each difference, when the archive is of something else.
+
+        Args:
+            held: What the archive is of.
+            moved: Whether another feed URL is welcome: the tenant was moved to another data center.
+        """
         names = {
             "source": "feed URL",
             "tenant": "tenant",
@@ -47,13 +52,19 @@ class Identity:
             f"{label} {theirs[name]} (this run: {mine[name]})"
             for name, label in names.items()
             # A tenant that either side does not know is no difference.
-            if mine[name] != theirs[name] and not (name == "tenant" and None in (mine[name], theirs[name]))
+            if mine[name] != theirs[name]
+            and not (name == "tenant" and None in (mine[name], theirs[name]))
+            and not (name == "source" and moved)
         ]
         if differing:
-            raise ArchiveError(
-                f"the archive is of another kind: it holds {'; '.join(differing)}",
-                hint="Give another folder, or the options with which the archive was begun.",
-            )
+            hint = "Give another folder, or the options with which the archive was begun."
+            if self.source != held.source:
+                hint += " If the tenant was moved to another data center, add --moved: what is held stays as it is."
+            raise ArchiveError(f"the archive is of another kind: it holds {'; '.join(differing)}", hint=hint)
+
+    def is_known_move(self, held: Identity) -> bool:
+        """Whether this is the same tenant under another feed URL, beyond doubt."""
+        return self.source != held.source and self.tenant is not None and self.tenant == held.tenant
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 
 from intune_dw_cli.archive.contents import check_contents
 from intune_dw_cli.archive.journal import read_journal
-from intune_dw_cli.archive.layout import MANIFEST, STATE, SUMS, Layout
-from intune_dw_cli.archive.manifest import Holding, Manifest, misstatements, read_manifest
+from intune_dw_cli.archive.layout import MANIFEST, REPORT, STATE, SUMS, VIEWS, Layout
+from intune_dw_cli.archive.manifest import Holding, Manifest, decode_sums, encode_sums, misstatements, read_manifest
 from intune_dw_cli.errors import ArchiveDamagedError
 from intune_dw_cli.export.files import PARTIAL
 from intune_dw_cli.export.parts import Part
@@ -89,13 +89,16 @@ def verify(
         for record in content.slices:
             holding = manifest.collections.setdefault(record.collection, Holding(record.collection, "", ""))
             holding.absorb(record)
+    derived = {} if journal is not None else _derived(layout)
     if manifest is None:
         # A journal without a whole header: the run was stopped before it had anything.
         return VerifyResult("unfinished", 0, 0, 0, ())
-    expected = {p.path: p for h in manifest.collections.values() for p in h.parts}
-    findings += _check_file_set(layout, {*expected, *(documents[0] if journal is None else ())}, journal is not None)
+    expected = manifest.parts
+    wanted = {*expected, *documents[0], REPORT, VIEWS} if journal is None else set(expected)
+    findings += _check_file_set(layout, wanted, journal is not None)
     lost = {f.path for f in findings if f.stage == "files"}
-    checks = [*_document_checks(layout, documents), *_part_checks(p for p in expected.values() if p.path not in unsure)]
+    checks = [*_document_checks(layout, [*documents, derived])]
+    checks += _part_checks(p for p in expected.values() if p.path not in unsure)
     findings += _check_hashes(layout, [c for c in checks if c.path not in lost], quick, progress)
     if not quick:
         bad = {f.path for f in findings} | unsure
@@ -104,7 +107,7 @@ def verify(
     return VerifyResult(
         state,
         len(expected),
-        sum(h.rows for h in manifest.collections.values()),
+        sum(h.rows for h in manifest.holdings),
         sum(p.bytes for p in expected.values()),
         tuple(findings),
     )
@@ -113,7 +116,7 @@ def verify(
 def _check_manifest(manifest: Manifest) -> Iterator[Finding]:
     """The manifest's own sums must agree, and no part may lie outside the archive or be named twice."""
     seen: set[str] = set()
-    for holding in manifest.collections.values():
+    for holding in manifest.holdings:
         for record in holding.slices.values():
             total = sum(p.rows for p in record.parts)
             if total != record.rows:
@@ -137,11 +140,21 @@ def _check_sums(layout: Layout, manifest: Manifest) -> Iterator[Finding]:
         sums = layout.sums.read_bytes()
     except OSError:
         return  # its absence is found among the files
-    differing = set(manifest.sums(layout.manifest.read_bytes()).splitlines()) ^ set(sums.splitlines())
-    if all(line.endswith(b"  manifest.json") for line in differing) and differing:
+    told = decode_sums(sums)
+    if told.get(MANIFEST) != hashlib.sha256(layout.manifest.read_bytes()).hexdigest():
         yield Finding("manifest", SUMS, "has another hash than that of manifest.json")
-    elif sums != manifest.sums(layout.manifest.read_bytes()):
+    derived = {path: told.get(path, "") for path in (MANIFEST, REPORT, VIEWS)}
+    if sums != encode_sums(manifest.hashes() | derived):
         yield Finding("manifest", SUMS, "does not say what the manifest says")
+
+
+def _derived(layout: Layout) -> dict[str, str]:
+    """Return the hashes of the files that are made of the manifest: SHA256SUMS alone has them."""
+    try:
+        told = decode_sums(layout.sums.read_bytes())
+    except OSError:
+        return {}
+    return {path: told[path] for path in (REPORT, VIEWS) if path in told}
 
 
 def _unreadable(finding: Finding) -> VerifyResult:
@@ -231,7 +244,7 @@ def _check_contents(
     layout: Layout, manifest: Manifest, bad: set[str], progress: Callable[[str, int, int], None]
 ) -> list[Finding]:
     findings = []
-    slices = [s for h in manifest.collections.values() for s in h.slices.values() if s.parts]
+    slices = [s for h in manifest.holdings for s in h.slices.values() if s.parts]
     for number, record in enumerate(slices, 1):
         if not bad.intersection(p.path for p in record.parts):
             findings += [Finding("contents", path, text) for path, text in check_contents(layout.root, record)]

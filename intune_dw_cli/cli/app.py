@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from intune_dw_cli import __version__
-from intune_dw_cli.cli import backup, collections, login, pull, sandbox, verify
+from intune_dw_cli.cli import backup, collections, login, pull, sandbox, status, verify
 from intune_dw_cli.errors import IntuneDwError
 
 EXIT_CODES = """
@@ -33,6 +33,7 @@ app.command("collections")(collections.command)
 app.command("pull")(pull.command)
 app.command("backup")(backup.command)
 app.command("verify")(verify.command)
+app.command("status")(status.command)
 app.command("sandbox")(sandbox.command)
 
 

@@ -57,6 +57,10 @@ def command(
     ] = None,
     last: Annotated[str | None, option("--to", help="Last day, included.", panel=SELECTION, metavar="DAY")] = None,
     workers: Annotated[int, option("--workers", help="Slices fetched at the same time.", panel=CONNECTION)] = 4,
+    moved: Annotated[
+        bool,
+        option("--moved", help="Go on with another feed URL: the tenant was moved. What is held stays.", panel=OUTPUT),
+    ] = False,
     dry_run: Annotated[
         bool, option("--dry-run", "-n", help="Print what would be fetched, and stop.", panel=OUTPUT)
     ] = False,
@@ -106,6 +110,7 @@ def command(
                 exclude=tuple(exclude or ()),
                 bounds=bounds,
                 workers=workers,
+                moved=moved,
                 today=today,
             )
             if dry_run:
@@ -118,17 +123,31 @@ def command(
 
 def _show_preview(terminal: Terminal, request: BackupRequest, service: Service) -> None:
     from intune_dw_cli.archive.backup import preview
+    from intune_dw_cli.archive.layout import Layout
+    from intune_dw_cli.archive.manifest import read_manifest
+    from intune_dw_cli.archive.status import all_gaps
+    from intune_dw_cli.cli.gaps import gap_lines
     from intune_dw_cli.cli.running import show_plan
 
     plans = preview(request, service.connect)
+    manifest = read_manifest(Layout(request.root).manifest)
+    if manifest is not None:
+        manifest.as_of = request.today.isoformat()  # what is missing as of today, and lost if nothing is done
+        for line in gap_lines(all_gaps(manifest)):
+            terminal.warn(line)
     show_plan(terminal, plans, {p.entity_set.name: str(request.root / "data" / p.entity_set.name) for p in plans})
 
 
 def _conclude(terminal: Terminal, reporter: Reporter, archive: Path, result: BackupResult) -> None:
     """Show the summary and leave with the code that fits."""
+    from dataclasses import asdict
+
+    from intune_dw_cli.archive.status import all_gaps, next_loss
+    from intune_dw_cli.cli.gaps import gap_lines, loss_json, loss_line
     from intune_dw_cli.cli.running import CollectionSummary, Summary
 
     manifest = result.manifest
+    gaps = all_gaps(manifest)
     lines = [
         CollectionSummary(
             name=holding.name,
@@ -140,17 +159,29 @@ def _conclude(terminal: Terminal, reporter: Reporter, archive: Path, result: Bac
         )
         for holding in manifest.collections.values()
     ]
-    more = {"archive": str(archive), "as_of": manifest.as_of, "resumed": result.resumed}
+    more = {
+        "archive": str(archive),
+        "as_of": manifest.as_of,
+        "resumed": result.resumed,
+        "gaps": {name: asdict(found) for name, found in gaps.items() if not found.is_whole},
+        "next_loss": loss_json(next_loss(gaps)),
+        "drift": manifest.drift,
+    }
     Summary("backup", manifest.state, lines, reporter.figures, result.errors, more).show(terminal)
     for error in result.errors:
         terminal.error(error)
+    drift = (f"since the last run: {text}" for text in manifest.drift.get("last_run", ()))
+    for remark in (*gap_lines(gaps), *drift):
+        terminal.warn(remark)
+    if upcoming := loss_line(next_loss(gaps)):
+        terminal.say(upcoming)
     if manifest.state != "complete":
         for line in lines:
             if line.missing:
                 terminal.say(f"missing: {line.name}: {_list(line.missing)}", style="bold yellow")
         terminal.say("Run the same command again: it fetches what is missing.")
         raise typer.Exit(3)
-    terminal.say(f"Prove it with: intune-dw verify {archive}")
+    terminal.say(f"Read {archive / 'report.html'}; prove it with: intune-dw verify {archive}")
 
 
 def _list(labels: Sequence[str]) -> str:

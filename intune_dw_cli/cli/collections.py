@@ -14,7 +14,8 @@ from intune_dw_cli.errors import UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from intune_dw_cli.service.warehouse import EntitySet
+    from intune_dw_cli.cli.console import Terminal
+    from intune_dw_cli.service.warehouse import EntitySet, Warehouse
 
 FORMATS = ("table", "json", "csv")
 _VERSION = 1
@@ -29,6 +30,9 @@ def command(
     format: Annotated[
         str, option("--format", "-f", help="table, json or csv.", panel=OUTPUT, metavar="FORMAT", words=FORMATS)
     ] = "table",
+    drift: Annotated[
+        bool, option("--drift", help="Show how the service's model differs from the documented one.", panel=OUTPUT)
+    ] = False,
     connection: Connection = Connection(),
     talk: Talk = Talk(),
 ) -> None:
@@ -56,6 +60,9 @@ def command(
     stop = threading.Event()
     with open_service(connection, terminal, workers=1, observer=Reporter(terminal), stop=stop) as service:
         warehouse = service.warehouse()
+        if drift:
+            _show_drift(terminal, warehouse, format)
+            return
         if name is None:
             rows = [_summary(e) for e in warehouse.entity_sets]
             document: dict[str, Any] = {"version": _VERSION, "source": warehouse.source, "collections": rows}
@@ -73,6 +80,30 @@ def command(
         terminal.table(_table(rows, columns))
         if name is None:
             terminal.say(f"{len(rows)} collections. Details: intune-dw collections NAME")
+
+
+def _show_drift(terminal: Terminal, warehouse: Warehouse, format: str) -> None:
+    from dataclasses import asdict
+
+    from intune_dw_cli.reference import reference
+    from intune_dw_cli.service.drift import documented_model, find_drift, model_of
+
+    found = find_drift(documented_model(reference().values()), model_of(warehouse.entity_sets))
+    rows = [asdict(each) for each in found]
+    if format == "json":
+        terminal.print_json({"version": _VERSION, "source": warehouse.source, "drift": rows})
+    elif format == "csv":
+        _print_csv(rows)
+    elif found:
+        columns = {
+            "collection": "collection",
+            "property": "property",
+            "change": "change",
+            "before": "documented",
+            "after": "here",
+        }
+        terminal.table(_table(rows, columns))
+    terminal.say(f"{len(found)} differences from the documented v1.0 model")
 
 
 _COLLECTION_COLUMNS = {

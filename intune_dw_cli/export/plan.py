@@ -11,7 +11,8 @@ from intune_dw_cli.data.schema import CollectionSchema
 from intune_dw_cli.errors import UsageError
 from intune_dw_cli.service.warehouse import EntitySet
 
-_USUAL_RETENTION_DAYS = 30
+USUAL_RETENTION_DAYS = 30
+"""Days of history where the documentation gives a collection no figure of its own."""
 _DAY = dt.timedelta(days=1)
 
 
@@ -86,7 +87,7 @@ class CollectionPlan:
 
 def window(entity_set: EntitySet, today: dt.date) -> DateKeyRange:
     """Return the days that get a slice each: the documented retention (30 days where none is stated) up to today."""
-    days = entity_set.retention_days or _USUAL_RETENTION_DAYS
+    days = entity_set.retention_days or USUAL_RETENTION_DAYS
     return DateKeyRange(today - dt.timedelta(days=days), today)
 
 
