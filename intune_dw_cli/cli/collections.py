@@ -12,8 +12,6 @@ from intune_dw_cli.cli.options import OUTPUT, Connection, Talk, option, with_gro
 from intune_dw_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from intune_dw_cli.cli.console import Terminal
     from intune_dw_cli.service.warehouse import EntitySet, Warehouse
 
@@ -51,6 +49,7 @@ def command(
     from intune_dw_cli.cli.connect import open_service
     from intune_dw_cli.cli.console import Terminal
     from intune_dw_cli.cli.progress import Reporter
+    from intune_dw_cli.cli.tables import collection_table, property_table
 
     terminal = Terminal(talk)
     if format not in FORMATS:
@@ -66,25 +65,25 @@ def command(
         if name is None:
             rows = [_summary(e) for e in warehouse.entity_sets]
             document: dict[str, Any] = {"version": _VERSION, "source": warehouse.source, "collections": rows}
-            columns = _COLLECTION_COLUMNS
         else:
             entity_set = warehouse.entity_set(name)
             rows = _properties(entity_set)
             document = {"version": _VERSION, **_summary(entity_set), "properties": rows}
-            columns = _PROPERTY_COLUMNS
     if format == "json":
         terminal.print_json(document)
     elif format == "csv":
         _print_csv(rows if name is not None else _dictionary(warehouse.entity_sets))
+    elif name is None:
+        terminal.table(collection_table(rows, terminal.out.width))
+        terminal.say(f"{len(rows)} collections. Details: intune-dw collections NAME")
     else:
-        terminal.table(_table(rows, columns))
-        if name is None:
-            terminal.say(f"{len(rows)} collections. Details: intune-dw collections NAME")
+        terminal.table(property_table(rows))
 
 
 def _show_drift(terminal: Terminal, warehouse: Warehouse, format: str) -> None:
     from dataclasses import asdict
 
+    from intune_dw_cli.cli.tables import drift_table
     from intune_dw_cli.reference import reference
     from intune_dw_cli.service.drift import documented_model, find_drift, model_of
 
@@ -95,34 +94,8 @@ def _show_drift(terminal: Terminal, warehouse: Warehouse, format: str) -> None:
     elif format == "csv":
         _print_csv(rows)
     elif found:
-        columns = {
-            "collection": "collection",
-            "property": "property",
-            "change": "change",
-            "before": "documented",
-            "after": "here",
-        }
-        terminal.table(_table(rows, columns))
+        terminal.table(drift_table(rows))
     terminal.say(f"{len(found)} differences from the documented v1.0 model")
-
-
-_COLLECTION_COLUMNS = {
-    "name": "collection",
-    "category": "category",
-    "kind": "kind",
-    "date_keyed": "days",
-    "retention_days": "kept",
-    "key": "key",
-    "property_count": "properties",
-}
-_PROPERTY_COLUMNS = {
-    "name": "property",
-    "type": "type",
-    "key": "key",
-    "joins": "joins",
-    "personal": "personal",
-    "description": "description",
-}
 
 
 def _summary(entity_set: EntitySet) -> dict[str, Any]:
@@ -184,28 +157,4 @@ def _plain(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, list):
         return " ".join(value)
-    return "" if value is None else str(value)
-
-
-def _table(rows: list[dict[str, Any]], columns: dict[str, str]) -> Table:
-    from rich.table import Table
-
-    from intune_dw_cli.cli.console import clean
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for field, heading in columns.items():
-        numeric = field in ("retention_days", "property_count")
-        table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(clean(_cell(field, row[field])) for field in columns))
-    return table
-
-
-def _cell(field: str, value: Any) -> str:
-    if field == "retention_days":
-        return f"{value} d" if value else ""
-    if isinstance(value, bool):
-        return "yes" if value else ""
-    if isinstance(value, list):
-        return ", ".join(value)
     return "" if value is None else str(value)

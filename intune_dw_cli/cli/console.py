@@ -21,7 +21,7 @@ from intune_dw_cli.errors import IntuneDwError, OutputError
 from intune_dw_cli.export.files import output_error
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-_PIPE_WIDTH = 120
+_PIPE_WIDTH = 200
 
 
 class Terminal:
