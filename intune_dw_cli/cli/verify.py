@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from intune_dw_cli.cli.options import OUTPUT, Talk, option, with_groups
+from intune_dw_cli.cli.options import CONNECTION, OUTPUT, SELECTION, Connection, Talk, option, with_groups
+from intune_dw_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from intune_dw_cli.archive.compare import Comparison
+    from intune_dw_cli.cli.console import Terminal
 
 
 @with_groups
 def command(
     archive: Annotated[Path, typer.Argument(help="The archive's folder.")],
     quick: Annotated[bool, option("--quick", help="Compare names and sizes only; read no data.", panel=OUTPUT)] = False,
+    against_service: Annotated[
+        bool,
+        option("--against-service", help="Read a sample of it from the service again, and compare.", panel=SELECTION),
+    ] = False,
+    all: Annotated[
+        bool, option("--all", help="With --against-service: all that the service still has.", panel=SELECTION)
+    ] = False,
+    sample: Annotated[
+        int, option("--sample", help="With --against-service: how many slices.", panel=SELECTION, metavar="N")
+    ] = 20,
+    seed: Annotated[
+        int, option("--seed", help="With --against-service: another seed is another sample.", panel=SELECTION)
+    ] = 0,
+    workers: Annotated[int, option("--workers", help="Slices fetched at the same time.", panel=CONNECTION)] = 4,
+    connection: Connection = Connection(),
     talk: Talk = Talk(),
 ) -> None:
     """Check an archive, offline: manifest, file set, sizes and hashes, contents.
@@ -24,13 +44,19 @@ def command(
 
       intune-dw verify ./contoso-backup --quick
 
-    Exit code 0: sound and complete. 3: sound, but the backup is partial or unfinished. 5: damage was found.
+      intune-dw verify ./contoso-backup --against-service --all
+
+    Exit code 0: sound and complete. 3: sound, but the backup is partial or unfinished, or the service gives something
+    else now. 5: damage was found.
     """
     from intune_dw_cli.archive.verify import verify
     from intune_dw_cli.cli.console import Terminal, clean, size_text
     from intune_dw_cli.cli.running import SUMMARY_VERSION, reported
 
     terminal = Terminal(talk)
+    if against_service:
+        _compare(archive, terminal, connection, None if all else sample, seed, workers)
+        return
     with reported(terminal, "verify"):
         with terminal.counting() as progress:
             result = verify(archive, quick=quick, progress=progress)
@@ -62,3 +88,54 @@ def command(
         f"sound but {result.state}: {held}; {what}. Run `intune-dw backup {archive}` again to continue.", style="yellow"
     )
     raise typer.Exit(3)
+
+
+def _compare(
+    archive: Path, terminal: Terminal, connection: Connection, sample: int | None, seed: int, workers: int
+) -> None:
+    """Read slices from the service again and say what differs."""
+    from dataclasses import asdict
+
+    from intune_dw_cli.archive.compare import compare_with_service
+    from intune_dw_cli.cli.connect import open_service
+    from intune_dw_cli.cli.console import clean
+    from intune_dw_cli.cli.progress import Reporter
+    from intune_dw_cli.cli.running import SUMMARY_VERSION, reported, stoppable
+
+    reporter = Reporter(terminal)
+    with reported(terminal, "verify"):
+        if workers < 1 or (sample is not None and sample < 1):
+            raise UsageError("--workers and --sample must be at least 1")
+        with (
+            stoppable(terminal) as stop,
+            open_service(connection, terminal, workers=workers, observer=reporter, stop=stop) as service,
+            reporter.showing(),
+        ):
+            found = compare_with_service(
+                archive,
+                service.warehouse(),
+                sample=sample,
+                seed=seed,
+                workers=workers,
+                observer=reporter,
+                stop=stop,
+            )
+    differing = [c for c in found if not c.is_equal]
+    if terminal.talk.json:
+        rows = [{**asdict(c), "equal": c.is_equal} for c in found]
+        state = "differs" if differing else "equal"
+        document = {"version": SUMMARY_VERSION, "command": "verify", "archive": str(archive), "state": state}
+        terminal.print_json(document | {"slices": rows})
+    else:
+        for each in differing:
+            terminal.out.print(clean(str(each)), soft_wrap=True)
+    terminal.say(_verdict(found, differing))
+    if differing:
+        raise typer.Exit(3)
+
+
+def _verdict(found: list[Comparison], differing: list[Comparison]) -> str:
+    rows = sum(c.rows for c in found)
+    if differing:
+        return f"{len(differing)} of {len(found)} slices differ from what the service gives now"
+    return f"equal: {len(found)} slices, {rows:,} rows, read from the service again"
