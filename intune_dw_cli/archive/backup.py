@@ -10,22 +10,22 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from intune_dw_cli.archive.journal import Journal, JournalContent, RunHeader
-from intune_dw_cli.archive.layout import DATA, MANIFEST, METADATA, REPORT, SERVICE, VIEWS, Layout
+from intune_dw_cli.archive.layout import DATA, HISTORY, MANIFEST, METADATA, REPORT, SERVICE, VIEWS, Layout
 from intune_dw_cli.archive.lock import archive_lock
 from intune_dw_cli.archive.manifest import Holding, Manifest, Missing, encode_sums, read_manifest, smaller_text
 from intune_dw_cli.archive.records import Identity, SliceRecord
 from intune_dw_cli.archive.report import render_report
 from intune_dw_cli.archive.views import render_views
-from intune_dw_cli.data.datekey import DateKeyRange, from_date_key
+from intune_dw_cli.data.datekey import DateKeyRange, from_date_key, to_date_key
 from intune_dw_cli.data.formats import FileFormat
 from intune_dw_cli.errors import ArchiveError, IntuneDwError, UsageError
 from intune_dw_cli.events import CollectionPlanned, Observer, PartCommitted, Warned, ignore
 from intune_dw_cli.export.engine import CollectionOutcome, Engine, SliceFailure, SliceOutput, SliceResult
-from intune_dw_cli.export.files import PARTIAL, disk_errors, make_folder, open_private, write_atomic
+from intune_dw_cli.export.files import PARTIAL, copy_atomic, disk_errors, make_folder, open_private, write_atomic
 from intune_dw_cli.export.names import file_stems
 from intune_dw_cli.export.parts import Part, PartNaming
 from intune_dw_cli.export.plan import CollectionPlan, Slice, plan_slices
@@ -51,6 +51,7 @@ class BackupRequest:
         only: Globs of collection names; empty for all.
         exclude: Globs of collection names to leave out.
         bounds: DateKey range for collections that have one.
+        keep_dimensions: Whether a dated copy of each collection without days is kept, so that its history is too.
         moved: Whether the archive may go on with another feed URL, because the tenant was moved to another data center.
             Where both tenants are known to be the same, it may in any case.
         today: The day, in UTC, from which a new run's plan counts.
@@ -63,6 +64,7 @@ class BackupRequest:
     exclude: tuple[str, ...] = ()
     bounds: DateKeyRange = DateKeyRange()
     workers: int = 4
+    keep_dimensions: bool = False
     moved: bool = False
     today: dt.date = field(default_factory=lambda: dt.datetime.now(dt.UTC).date())
 
@@ -197,6 +199,8 @@ class _Run:
         engine = Engine(self._warehouse, workers=self._request.workers, observer=self._observer, stop=self._stop)
         outcomes = engine.run(plans, open_output, committed=committed)
         manifest = self._inventory(full, outcomes, stems)
+        if self._request.keep_dimensions:
+            self._keep_dimensions(manifest)
         self._sweep()
         self._write_inventory(manifest)
         return BackupResult(manifest, outcomes, self.resumed)
@@ -289,6 +293,19 @@ class _Run:
         if self._base is not None and self._base.collections:
             drift["last_run"] = find_drift(_held_model(self._base), now)
         return {name: [str(d) for d in found] for name, found in drift.items()}
+
+    def _keep_dimensions(self, manifest: Manifest) -> None:
+        """Copy what this run read of collections without days to a place with the date of the run."""
+        day = to_date_key(dt.date.fromisoformat(manifest.as_of))
+        fresh = {r.collection for r in self._records if r.slice == "all"}
+        for name in sorted(fresh):
+            holding = manifest.collections[name]
+            folder = holding.folder.replace(DATA, HISTORY, 1)
+            for part in holding.slices["all"].parts:
+                path = f"{folder}/asOf={day}/part{self._request.format.suffix}"
+                copy_atomic(self._layout.root / PurePosixPath(part.path), self._layout.root / PurePosixPath(path))
+                holding.snapshots = [p for p in holding.snapshots if p.path != path]
+                holding.snapshots.append(replace(part, path=path))
 
     def _sweep(self) -> None:
         """Remove what killed runs left half written, where no slice of this run has replaced it."""

@@ -13,6 +13,7 @@ SERVICE = "service.json"
 REPORT = "report.html"
 VIEWS = "views.sql"
 DATA = "data"
+HISTORY = "history"
 STATE = ".intune-dw"
 
 

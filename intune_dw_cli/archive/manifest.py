@@ -22,6 +22,8 @@ from intune_dw_cli.archive.records import (
     Json,
     SchemaRecord,
     SliceRecord,
+    part_from_json,
+    part_to_json,
 )
 from intune_dw_cli.data.datekey import to_date_key
 from intune_dw_cli.data.schema import ADDITIONAL
@@ -51,6 +53,7 @@ class Holding:
         feed: Which of the manifest's feeds it came from, from 1.
         slices: The committed slices by label, in the order of the plan.
         missing: Slices that the last run did not get.
+        snapshots: Copies of a collection without days as it was on earlier days (`--keep-dimensions`).
     """
 
     name: str
@@ -60,6 +63,7 @@ class Holding:
     feed: int = 1
     slices: dict[str, SliceRecord] = field(default_factory=dict)
     missing: list[Missing] = field(default_factory=list)
+    snapshots: list[Part] = field(default_factory=list)
 
     @property
     def warnings(self) -> list[str]:
@@ -144,6 +148,7 @@ class Holding:
             "schemas": [s.to_json() for s in schemas],
             "slices": [{**s.to_json(), "schema": schemas.index(s.schema)} for s in ordered],
             "missing": [asdict(m) for m in sorted(self.missing, key=lambda m: m.slice)],
+            "snapshots": [part_to_json(p) for p in sorted(self.snapshots, key=lambda p: p.path)],
             "warnings": self.warnings,
         }
 
@@ -160,6 +165,7 @@ class Holding:
             raw["feed"],
             {s.slice: s for s in slices},
             [Missing(m["slice"], m["reason"]) for m in raw["missing"]],
+            [part_from_json(p) for p in raw["snapshots"]],
         )
 
 
@@ -199,7 +205,7 @@ class Manifest:
     @property
     def parts(self) -> dict[str, Part]:
         """Every part by its path."""
-        return {p.path: p for h in self.holdings for p in h.parts}
+        return {p.path: p for h in self.holdings for p in (*h.parts, *h.snapshots)}
 
     def after_move(self, source: str) -> Manifest:
         """Return the manifest as the base of the first run against another feed: all that is held is of former feeds.

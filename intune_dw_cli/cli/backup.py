@@ -57,6 +57,10 @@ def command(
     ] = None,
     last: Annotated[str | None, option("--to", help="Last day, included.", panel=SELECTION, metavar="DAY")] = None,
     workers: Annotated[int, option("--workers", help="Slices fetched at the same time.", panel=CONNECTION)] = 4,
+    keep_dimensions: Annotated[
+        bool,
+        option("--keep-dimensions", help="Also keep a dated copy of devices, users and so on.", panel=OUTPUT),
+    ] = False,
     moved: Annotated[
         bool,
         option("--moved", help="Go on with another feed URL: the tenant was moved. What is held stays.", panel=OUTPUT),
@@ -110,6 +114,7 @@ def command(
                 exclude=tuple(exclude or ()),
                 bounds=bounds,
                 workers=workers,
+                keep_dimensions=keep_dimensions,
                 moved=moved,
                 today=today,
             )

@@ -112,6 +112,18 @@ def write_atomic(path: Path, data: bytes) -> None:
         raise
 
 
+def copy_atomic(source: Path, target: Path) -> None:
+    """Copy a file, of any size, to a name where it appears whole. Raises OutputError."""
+    file = AtomicFile(target)
+    try:
+        with disk_errors(source), source.open("rb") as stream:
+            shutil.copyfileobj(stream, file)
+        file.commit()
+    except BaseException:
+        file.discard()
+        raise
+
+
 def open_private(path: Path) -> io.BufferedWriter:
     """Create a file that only the user can read, replacing a left-over; never follows a symbolic link."""
     with contextlib.suppress(FileNotFoundError):

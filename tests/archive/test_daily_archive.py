@@ -152,3 +152,20 @@ def test_a_killed_first_run_after_a_move_is_continued(tmp_path: Path) -> None:
         assert done.manifest.state == "complete"
         assert run(root, sandbox, moved, NEW_FEED).manifest.feeds == [OLD_FEED, NEW_FEED]
     assert files.keys() == {p for p in root.rglob("*") if p.is_file() and ".intune-dw" not in p.parts}
+
+
+def test_dimensions_keep_a_dated_history_only_where_that_is_asked_for(tmp_path: Path) -> None:
+    root = tmp_path / "A"
+    with tenant(START) as sandbox:
+        run(root, sandbox, START)
+        assert not (root / "history").exists()
+        for offset in (1, 2):
+            sandbox.set_today(START + dt.timedelta(days=offset))
+            run(root, sandbox, START + dt.timedelta(days=offset), keep_dimensions=True)
+            kept = root / "history" / "devices" / f"asOf=2024010{1 + offset}" / "part.csv"
+            assert kept.read_bytes() == (root / "data" / "devices" / "devices.csv").read_bytes()
+        run(root, sandbox, START + dt.timedelta(days=2))
+    result = verify(root)
+    assert result.findings == ()
+    kept.write_bytes(b"damaged")
+    assert [f.path for f in verify(root).findings] == ["history/devices/asOf=20240103/part.csv"]
