@@ -347,7 +347,7 @@ def _pull(
 ) -> PullResult:
     from intune_dw_cli.export.pull import pull_to_files, pull_to_partitions, pull_to_stream
 
-    source, ahead = warehouse.source, 2 * workers
+    source, ahead = warehouse.source, workers
     if target.path is None:
         with tempfile.TemporaryDirectory(prefix="intune-dw-") as spill:
             return pull_to_stream(

@@ -27,6 +27,7 @@ from intune_dw_cli.service.page import Page
 _BARE_NULL = re.compile(rb"\}\s*n")
 _CHANGED = re.compile(r"Column\(/(.*)\) changed from \w+ to (string|number)")
 _NUMERAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _TEXT = pa.string()
 _FLAG = pa.int8()
 
@@ -277,7 +278,7 @@ def _text(value: Any) -> str:
     except RecursionError:
         raise ProtocolError("a value of the page is nested too deeply") from None
     # A lone surrogate is no character and has no UTF-8: it becomes U+FFFD, as text decoders do.
-    return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace") if not text.isascii() else text
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 def _json(value: Any) -> str:

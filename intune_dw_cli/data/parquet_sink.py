@@ -12,19 +12,19 @@ from intune_dw_cli.data.schema import ADDITIONAL, CollectionSchema
 
 _GROUP_CELLS = 2 * 1024 * 1024
 _GROUP_ROWS = 128 * 1024
-_MIN_GROUP_ROWS = 16 * 1024
+_CHUNK_ROWS = 16 * 1024
 
 
 def row_group_rows(columns: int) -> int:
     """Return how many rows a row group has: 131,072, fewer where the table is wide, so that memory stays bounded."""
-    return max(_MIN_GROUP_ROWS, min(_GROUP_ROWS, _GROUP_CELLS // max(columns, 1) // 1024 * 1024))
+    return max(_CHUNK_ROWS, min(_GROUP_ROWS, _GROUP_CELLS // max(columns, 1) // _CHUNK_ROWS * _CHUNK_ROWS))
 
 
 class ParquetSink:
     """Collects rows into row groups and writes them.
 
-    Row groups are cut by number of rows alone and written from contiguous arrays, so that the bytes do not depend on
-    how the service divided the rows into pages.
+    Row groups are cut by number of rows alone and written from chunks of a fixed number of rows, so that the bytes do
+    not depend on how the service divided the rows into pages.
     """
 
     def __init__(
@@ -43,24 +43,26 @@ class ParquetSink:
             self._outlet, self._arrow, compression=compression, use_dictionary=True, store_schema=True
         )
         self._rows = row_group_rows(len(arrow))
-        self._pending: list[pa.RecordBatch] = []
-        self._count = 0
+        self._loose: list[pa.RecordBatch] = []  # less than a chunk
+        self._loose_rows = 0
+        self._chunks: list[pa.RecordBatch] = []
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Append decoded rows. Raises ProtocolError for a text that is no value of its declared type."""
         typed = self._schema.to_arrow(batch)
-        while self._count + typed.num_rows >= self._rows:
-            head = self._rows - self._count
-            self._pending.append(typed.slice(0, head))
-            self._flush()
+        while self._loose_rows + typed.num_rows >= _CHUNK_ROWS:
+            head = _CHUNK_ROWS - self._loose_rows
+            self._keep(typed.slice(0, head))
+            self._pack()
             typed = typed.slice(head)
         if typed.num_rows:
-            self._pending.append(typed)
-            self._count += typed.num_rows
+            self._keep(typed)
 
     def close(self) -> None:
         """Write the last row group and the footer."""
-        if self._pending:
+        if self._loose:
+            self._pack()
+        if self._chunks:
             self._flush()
         self._writer.close()
 
@@ -68,8 +70,19 @@ class ParquetSink:
         """Write nothing more: the file will not be finished."""
         self._outlet.shut()
 
+    def _keep(self, batch: pa.RecordBatch) -> None:
+        self._loose.append(batch)
+        self._loose_rows += batch.num_rows
+
+    def _pack(self) -> None:
+        """Copy loose rows into a chunk, so that the pages they came from can go."""
+        table = pa.Table.from_batches(self._loose).combine_chunks()
+        self._chunks += table.replace_schema_metadata(self._arrow.metadata).to_batches()
+        self._loose.clear()
+        self._loose_rows = 0
+        if len(self._chunks) * _CHUNK_ROWS >= self._rows:
+            self._flush()
+
     def _flush(self) -> None:
-        table = pa.Table.from_batches([b.replace_schema_metadata(None) for b in self._pending]).combine_chunks()
-        self._writer.write_table(table.cast(self._arrow), row_group_size=self._rows)
-        self._pending.clear()
-        self._count = 0
+        self._writer.write_table(pa.Table.from_batches(self._chunks, self._arrow), row_group_size=self._rows)
+        self._chunks.clear()

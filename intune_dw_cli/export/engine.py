@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -54,7 +55,7 @@ class SliceOutput(Protocol):
     """Where the rows of one slice go. Used by one thread."""
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Append decoded rows."""
+        """Append decoded rows. They have DateKey, where the collection has it, also when it is not to be kept."""
 
     def finish(self) -> tuple[Part, ...]:
         """Make what was written real. Returns the files that hold the slice now, under their final names."""
@@ -130,6 +131,7 @@ class Engine:
         self._workers = max(1, workers)
         self._observer = observer
         self._stop = stop or threading.Event()
+        self.decoding = threading.BoundedSemaphore(max(1, min(self._workers, os.cpu_count() or 1)))
         # How the service wants DateKey spelled in $filter: as documented, until it answers 400 to that.
         self.documented_spelling = True
 
@@ -257,7 +259,7 @@ class _CollectionState:
         self.plan = plan
         self.name = plan.entity_set.name
         self.outcome = CollectionOutcome(plan)
-        self.decoder = PageDecoder(plan.declared_schema, plan.select)
+        self.decoder = PageDecoder(plan.declared_schema, plan.read)
         self.use_select = plan.select is not None
         self.one_file = one_file
         self.additional = False
@@ -298,7 +300,7 @@ class _SliceWorker:
         self._additional = state.additional
         # Where the service cannot be asked for the range, it is applied here.
         self._local = not item.filtered or self._plan.modified_since is not None
-        self._reader = PageReader(engine._warehouse, state.decoder, fetchers, state.name)
+        self._reader = PageReader(engine._warehouse, state.decoder, fetchers, state.name, engine.decoding)
         self._open_output = open_output
         self._observer = engine._observer
 
@@ -307,7 +309,7 @@ class _SliceWorker:
         additional = self._additional
         while True:
             output = self._open_output(self._slice, additional)
-            tally = SliceTally(self._plan.schema, self._slice.range)
+            tally = SliceTally(self._plan.read_schema, self._slice.range)
             try:
                 widened = self._fill(output, tally, additional)
                 if not widened:
@@ -338,7 +340,7 @@ class _SliceWorker:
                 raise InterruptedRunError("stopped before the end", hint=CONTINUES)
             batch = reading.decoded.batch
             if self._local:
-                batch = within(batch, self._plan.schema.date_key, self._slice.range)
+                batch = within(batch, self._plan.entity_set.date_key, self._slice.range)
             if self._plan.top is not None:
                 batch = batch.slice(0, self._plan.top - tally.rows)
             if ADDITIONAL in batch.schema.names and not additional:
@@ -401,7 +403,7 @@ class _SliceWorker:
         return self._engine._warehouse.url(
             self._plan.entity_set,
             filter=self._filter(documented),
-            select=self._plan.select if selected else None,
+            select=self._plan.read if selected else None,
             # The service would count rows that the range leaves out.
             top=None if self._local and not self._slice.range.is_open else self._plan.top,
         )
@@ -411,7 +413,7 @@ class _SliceWorker:
         if additional:
             self._engine.warn(self._state, f"undeclared properties are kept as JSON in the column {ADDITIONAL}")
         if result.duplicates:
-            key = ", ".join(self._plan.schema.key)
+            key = ", ".join(self._plan.read_schema.key)
             self._engine.warn(self._state, f"several rows have the same key ({key}); all are kept")
         if result.absent:
             self._engine.warn(self._state, f"declared but not sent, so left empty: {', '.join(result.absent)}")

@@ -17,9 +17,9 @@ from intune_dw_cli.data.formats import Sink
 from intune_dw_cli.data.schema import CollectionSchema
 from intune_dw_cli.errors import InterruptedRunError
 from intune_dw_cli.export.files import disk_errors, make_folder, open_private
-from intune_dw_cli.export.parts import split_by_day
+from intune_dw_cli.export.parts import split_by_day, to_write
 
-_IN_MEMORY = 8 * 1024 * 1024
+_IN_MEMORY = 1024 * 1024
 _POLL = 0.5
 
 
@@ -32,7 +32,7 @@ class OrderedOutput:
 
     Args:
         sink: Where the rows go.
-        schema: The columns.
+        schema: The columns to write.
         folder: Where rows may be kept aside; made when needed and removed at the end.
         look_ahead: How many slices beyond the first unfinished one may be open.
         stop: Set when the run is to end.
@@ -52,8 +52,12 @@ class OrderedOutput:
         self._changed = threading.Condition()
         self.rows = 0
 
-    def slot(self, number: int, *, by_day: bool) -> _Slot:
+    def slot(self, number: int, *, by_day: str | None) -> _Slot:
         """Return the place for a slice's rows; waits while the slice is too far ahead of the first unfinished one.
+
+        Args:
+            number: Its place among the slices.
+            by_day: The column, written or not, by whose days its rows are put in order; None: they are in order.
 
         Raises:
             AbandonedError: a slice that should come before was aborted.
@@ -94,12 +98,12 @@ class OrderedOutput:
     def take(self, slot: _Slot, batch: pa.RecordBatch) -> None:
         """Write a batch of the slice whose turn it is, or keep it aside."""
         with self._changed:
-            direct = slot.number == self._turn and not slot.by_day
+            direct = slot.number == self._turn and slot.by_day is None
             if direct:
                 self._drain(slot)
                 self._write(batch)
         if not direct:
-            for day, rows in split_by_day(batch, self._schema.date_key if slot.by_day else None):
+            for day, rows in split_by_day(batch, slot.by_day):
                 slot.keep(day, rows, self._folder)
 
     def finished(self, slot: _Slot) -> None:
@@ -119,14 +123,14 @@ class OrderedOutput:
         slot.drop()
 
     def _write(self, batch: pa.RecordBatch) -> None:
-        self._sink.write(batch)
+        self._sink.write(to_write(batch, self._schema))
         self.rows += batch.num_rows
 
 
 class _Slot:
     """The rows of one slice on their way into an OrderedOutput."""
 
-    def __init__(self, output: OrderedOutput, number: int, by_day: bool) -> None:
+    def __init__(self, output: OrderedOutput, number: int, by_day: str | None) -> None:
         self._output = output
         self.number = number
         self.by_day = by_day
@@ -163,7 +167,7 @@ class _Slot:
 
 
 class _Spill:
-    """Batches in order: in memory while there is room (8 MiB a slice, whatever the number of days), then in a file."""
+    """Batches in order: in memory while there is room (1 MiB a slice, whatever the number of days), then in a file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from intune_dw_cli.data.decode import DecodedPage, PageDecoder
@@ -31,13 +32,22 @@ class PageReader:
         decoder: Decodes them.
         executor: Runs the request for the next page.
         collection: For messages.
+        decoding: Held while a page is decoded. More decodes at a time than there are cores would only take memory.
     """
 
-    def __init__(self, warehouse: Warehouse, decoder: PageDecoder, executor: Executor, collection: str) -> None:
+    def __init__(
+        self,
+        warehouse: Warehouse,
+        decoder: PageDecoder,
+        executor: Executor,
+        collection: str,
+        decoding: AbstractContextManager[object] | None = None,
+    ) -> None:
         self._warehouse = warehouse
         self._decoder = decoder
         self._executor = executor
         self._collection = collection
+        self._decoding = decoding or nullcontext()
 
     def read(self, url: str) -> Iterator[Reading]:
         """Yield the pages that begin at a URL until one has no nextLink.
@@ -95,7 +105,8 @@ class PageReader:
         """Decode; a text that turns out to be no JSON is asked for again."""
         for attempt in range(1, _DECODE_TRIES + 1):
             try:
-                return self._decoder.decode(page)
+                with self._decoding:
+                    return self._decoder.decode(page)
             except ProtocolError as error:
                 error.collection = error.collection or self._collection
                 error.request_id = error.request_id or page.request_id

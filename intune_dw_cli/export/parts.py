@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from intune_dw_cli.data.formats import FileFormat, Sink
-from intune_dw_cli.data.schema import CollectionSchema
+from intune_dw_cli.data.schema import ADDITIONAL, CollectionSchema
 from intune_dw_cli.export.files import AtomicFile
 
 _NO_DAY = "__HIVE_DEFAULT_PARTITION__"
@@ -83,7 +83,7 @@ class PartsOutput:
         additional: Whether the rows have the column `_additional`.
         provenance: Text pairs for Parquet's schema metadata.
         day: The DateKey that all rows have, None where there is none or rows tell it (`by_day`).
-        by_day: Whether rows are divided into one part a day.
+        by_day: The column, written or not, by whose days rows are divided into one part each; None: one part.
         guard: Keeps a part that is held from being replaced by one with fewer rows; None: all are replaced.
         keep_empty: Whether a slice without rows leaves an empty part also where it is divided by day.
     """
@@ -98,7 +98,7 @@ class PartsOutput:
         additional: bool,
         provenance: Mapping[str, str],
         day: int | None,
-        by_day: bool,
+        by_day: str | None,
         keep_empty: bool = False,
         guard: PartGuard | None = None,
     ) -> None:
@@ -112,15 +112,15 @@ class PartsOutput:
         self._guard = guard
         self._parts: dict[int | None, _OpenPart] = {}
         self._day = day
-        if not by_day:
+        if by_day is None:
             self._part(day, naming.whole() if day is None else naming.day(day))
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Append decoded rows. Raises OutputError when the disk does not take them."""
-        if not self._by_day:
+        if self._by_day is None:
             self._parts[self._day].write(batch)
             return
-        for day, rows in split_by_day(batch, self._schema.date_key):
+        for day, rows in split_by_day(batch, self._by_day):
             self._part(day, self._naming.day(day)).write(rows)
 
     def finish(self) -> tuple[Part, ...]:
@@ -148,7 +148,7 @@ class PartsOutput:
         part = self._parts.get(day)
         if part is None:
             file = AtomicFile(self._root / PurePosixPath(path))
-            part = _OpenPart(path, day, file, self._schema.key, self._additional)
+            part = _OpenPart(path, day, file, self._schema, self._additional)
             try:
                 part.sink = self._fmt.open(file, self._schema, additional=self._additional, provenance=self._provenance)
             except BaseException:
@@ -159,8 +159,10 @@ class PartsOutput:
 
 
 class _OpenPart:
-    def __init__(self, path: str, day: int | None, file: AtomicFile, key: tuple[str, ...], additional: bool) -> None:
-        self.path, self.day, self.file, self.key, self.additional = path, day, file, key, additional
+    def __init__(
+        self, path: str, day: int | None, file: AtomicFile, schema: CollectionSchema, additional: bool
+    ) -> None:
+        self.path, self.day, self.file, self.schema, self.additional = path, day, file, schema, additional
         self.sink: Sink
         self.rows = 0
         self.first_key: tuple[Any, ...] | None = None
@@ -173,7 +175,7 @@ class _OpenPart:
             self.first_key = self._key_of(batch, 0)
         self.last_key = self._key_of(batch, batch.num_rows - 1)
         self.rows += batch.num_rows
-        self.sink.write(batch)
+        self.sink.write(to_write(batch, self.schema))
 
     def prepare(self) -> None:
         self.sink.close()
@@ -197,7 +199,14 @@ class _OpenPart:
         self.file.discard()
 
     def _key_of(self, batch: pa.RecordBatch, row: int) -> tuple[Any, ...] | None:
-        return tuple(batch.column(k)[row].as_py() for k in self.key) or None
+        return tuple(batch.column(k)[row].as_py() for k in self.schema.key) or None
+
+
+def to_write(batch: pa.RecordBatch, schema: CollectionSchema) -> pa.RecordBatch:
+    """Return rows without the columns that were read for their day only."""
+    wanted = {ADDITIONAL, *(c.name for c in schema.columns)}
+    names = [name for name in batch.schema.names if name in wanted]
+    return batch if len(names) == batch.num_columns else batch.select(names)
 
 
 def split_by_day(batch: pa.RecordBatch, date_key: str | None) -> list[tuple[int | None, pa.RecordBatch]]:

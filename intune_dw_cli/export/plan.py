@@ -84,6 +84,20 @@ class CollectionPlan:
         declared = self.declared_schema
         return declared if self.select is None else declared.select(self.select)
 
+    @property
+    def read(self) -> tuple[str, ...] | None:
+        """The properties to ask for, None for all: those to keep, and DateKey, which tells a row's slice and place."""
+        day = self.entity_set.date_key
+        if self.select is None or day is None or day in self.select:
+            return self.select
+        return (*self.select, day)
+
+    @property
+    def read_schema(self) -> CollectionSchema:
+        """The columns of the rows as they are read."""
+        declared = self.declared_schema
+        return declared if self.read is None else declared.select(self.read)
+
 
 def window(entity_set: EntitySet, today: dt.date) -> DateKeyRange:
     """Return the days that get a slice each: the documented retention (30 days where none is stated) up to today."""

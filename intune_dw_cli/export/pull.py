@@ -151,7 +151,7 @@ def slice_parts(
         additional=additional,
         provenance=provenance(plan.schema, source),
         day=to_date_key(first) if first is not None and item.range.is_day and not item.by_day else None,
-        by_day=item.by_day and plan.schema.date_key is not None,
+        by_day=plan.entity_set.date_key if item.by_day else None,
         keep_empty=not item.filtered,
         guard=guard,
     )
@@ -270,7 +270,7 @@ class _Target:
                 self._begin(item, additional)
             output, number = self._output, self._numbers[item]
         assert output is not None
-        return output.slot(number, by_day=item.by_day and self._plan.schema.date_key is not None)
+        return output.slot(number, by_day=self._plan.entity_set.date_key if item.by_day else None)
 
     def commit_if_complete(self) -> None:
         """Give the file its name once every slice is in it."""
