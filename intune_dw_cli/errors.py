@@ -105,9 +105,14 @@ class BadRequestError(ServiceError):
 
 
 class ForbiddenError(ServiceError):
-    """403: a role, an API permission or admin consent is missing. Never retried."""
+    """403: a role, an API permission or admin consent is missing. Never retried.
+
+    Attributes:
+        scopes: The permissions of which the service says that it wants one; empty where it does not say.
+    """
 
     exit_code = 4
+    scopes: tuple[str, ...] = ()
 
 
 class NotFoundError(ServiceError):

@@ -104,6 +104,29 @@ class CollectionFailed(Event):
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class ChartStarted(Event):
+    """A trend chart is being fetched; `collection` is its item. An export job may take minutes."""
+
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChartSaved(Event):
+    """A trend chart is safe; `collection` is its item."""
+
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChartOpen(Event):
+    """A trend chart was not saved: a person must do it by hand (manual), or a later run (failed)."""
+
+    state: str
+    reason: str
+
+
 Observer = Callable[[Event], None]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import re
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -26,6 +27,18 @@ _CENTRAL = b"PK\x01\x02"
 _ENCRYPTED = 0x1
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _SUFFIXES = ("csv", "json")
+# All that zipfile was seen to raise over damaged or crafted files.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    LookupError,
+    OSError,
+    OverflowError,
+    RuntimeError,  # with NotImplementedError
+    ValueError,
+)
 _HINT = "Nothing of it was kept. Export the report in the portal instead, and tell Microsoft support."
 
 
@@ -58,7 +71,7 @@ class ZippedReport:
                     if size > self._max_bytes:
                         raise _refused(f"the report inflates to more than {self._max_bytes} bytes")
                     yield chunk
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+        except _DAMAGE as error:
             raise _refused(f"its data is damaged ({type(error).__name__})") from None
 
 
@@ -80,7 +93,7 @@ def open_report(data: bytes, *, max_bytes: int = MAX_BYTES, max_entries: int = M
     try:
         file = zipfile.ZipFile(io.BytesIO(data))
         entries = file.infolist()
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError, OverflowError):
+    except _DAMAGE:
         raise _refused("it is no zip, or a damaged one") from None
     names: set[str] = set()
     for entry in entries:

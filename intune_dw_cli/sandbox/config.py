@@ -7,11 +7,39 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from intune_dw_cli.sandbox.faults import Fault
 
 NextLinkForm = Literal["absolute", "relative", "lower-hex"]
 MetadataForm = Literal["normal", "missing", "broken", "odd-namespace"]
 FilterCase = Literal["documented", "metadata"]
+ReportForm = Literal["usual", "base64", "unpadded", "plain-text", "null", "bytes", "redirect", "redirect-http", "html"]
+ZipForm = Literal[
+    "normal",
+    "json",
+    "traversal",
+    "absolute",
+    "drive",
+    "link",
+    "bomb",
+    "liar",
+    "duplicate",
+    "encrypted",
+    "crowd",
+    "two",
+    "none",
+    "cut",
+    "no-zip",
+]
+
+GRAPH_PERMISSIONS = (
+    "DeviceManagementServiceConfig.Read.All",
+    "DeviceManagementApps.Read.All",
+    "DeviceManagementConfiguration.Read.All",
+    "DeviceManagementManagedDevices.Read.All",
+)
+"""All Graph permissions that anything here asks for."""
 
 
 def today_in_utc() -> date:
@@ -47,6 +75,39 @@ class TenantConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GraphConfig:
+    """How Microsoft Graph answers.
+
+    Attributes:
+        permissions: What the app has been granted; anything else is refused with 403.
+        token: The only bearer token that is accepted; None accepts any, but one must be there.
+        accept_token: Says of each bearer token whether it is accepted.
+        gone: Globs of paths (`v1.0/reports/*`) and of reports (`exportJobs/MAM*`) that there are not: 404.
+        report: How report functions answer; usual is base64 in a report object, and bytes under `/content`.
+        page_size: Rows in a full page of a collection.
+        job_polls: How often an export job says inProgress before it is completed.
+        hanging_jobs: Of each report, how many jobs never end before one does.
+        failing_jobs: Of each report, how many jobs fail before one does not.
+        refuse_select: Answer 400 to an export job that asks for columns.
+        zip: What the file of an export job is.
+        bomb_size: Bytes that the bomb inflates to.
+    """
+
+    permissions: tuple[str, ...] = GRAPH_PERMISSIONS
+    token: str | None = None
+    accept_token: Callable[[str], bool] | None = None
+    gone: tuple[str, ...] = ()
+    report: ReportForm = "usual"
+    page_size: int = 100
+    job_polls: int = 1
+    hanging_jobs: int = 0
+    failing_jobs: int = 0
+    refuse_select: bool = False
+    zip: ZipForm = "normal"
+    bomb_size: int = 1 << 30
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServerConfig:
     """How the server answers.
 
@@ -54,6 +115,7 @@ class ServerConfig:
         page_size: Rows in a full page.
         port: TCP port on 127.0.0.1; 0 lets the system choose.
         token: The only bearer token that is accepted; None accepts any, but one must be there.
+        accept_token: Says of each bearer token whether it is accepted, for instance by asking the sandbox's Entra.
         next_link: Form of `@odata.nextLink`.
         int64_as_string: Write Edm.Int64 as JSON text, as under IEEE754Compatible=true.
         metadata: What `$metadata` answers.
@@ -62,11 +124,13 @@ class ServerConfig:
         strict_encoding: Refuse `%24select`, `%2C` in `$select` and `+` for a blank, as seen in 2025.
         think_time: Seconds before each page.
         faults: Faults from the start.
+        graph: How Microsoft Graph answers.
     """
 
     page_size: int = 1000
     port: int = 0
     token: str | None = None
+    accept_token: Callable[[str], bool] | None = None
     next_link: NextLinkForm = "absolute"
     int64_as_string: bool = False
     metadata: MetadataForm = "normal"
@@ -75,6 +139,7 @@ class ServerConfig:
     strict_encoding: bool = False
     think_time: float = 0.0
     faults: tuple[Fault, ...] = ()
+    graph: GraphConfig = field(default_factory=GraphConfig)
 
     def __post_init__(self) -> None:
         if self.page_size < 1:

@@ -1,4 +1,4 @@
-"""The sandbox: an HTTP server on loopback that plays the warehouse."""
+"""The sandbox: an HTTP server on loopback that plays the warehouse and Microsoft Graph."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from intune_dw_cli.sandbox.config import ServerConfig, TenantConfig
 from intune_dw_cli.sandbox.control import PREFIX, Control
 from intune_dw_cli.sandbox.faults import Fault, FaultBox
+from intune_dw_cli.sandbox.graph import Graph
 from intune_dw_cli.sandbox.messages import Request, Response, Router
 from intune_dw_cli.sandbox.problems import problem
 from intune_dw_cli.sandbox.tenant import Tenant
@@ -30,6 +31,7 @@ SHORT_ROOT = "/ReportingService/DataWarehouseFEService"
 _RECORDED_HEADERS = (
     "accept",
     "accept-encoding",
+    "host",
     "client-request-id",
     "odata-maxversion",
     "prefer",
@@ -76,7 +78,10 @@ class Sandbox:
         self.faults = FaultBox(self._tenant.config.seed, self.config.faults)
         self._requests: deque[RecordedRequest] = deque(maxlen=_KEPT_REQUESTS)
         warehouse = Warehouse(self.config, lambda: self._tenant, self.faults)
-        self.router = Router([(ROOT, warehouse), (SHORT_ROOT, warehouse), (PREFIX, Control(self))])
+        graph = Graph(self.config.graph, lambda: self._tenant, self.faults)
+        self.router = Router(
+            [(ROOT, warehouse), (SHORT_ROOT, warehouse), *graph.mounts(), (PREFIX, Control(self))],
+        )
         self._server: _Server | None = None
 
     @property
@@ -97,8 +102,13 @@ class Sandbox:
         return f"{self.origin}{ROOT}?api-version=v1.0"
 
     @property
+    def graph_url(self) -> str:
+        """The base URL of Microsoft Graph."""
+        return self.origin
+
+    @property
     def requests(self) -> list[RecordedRequest]:
-        """The requests to the warehouse so far, oldest first; only the newest 100,000 are kept."""
+        """The requests to the warehouse and to Graph so far, oldest first; only the newest 100,000 are kept."""
         return list(self._requests)
 
     def add_fault(self, fault: Fault) -> None:

@@ -47,8 +47,7 @@ class Warehouse:
 
     def answer(self, request: Request, rest: str) -> Response:
         """Answer one request."""
-        token = request.bearer()
-        if token is None or self._config.token not in (None, token):
+        if not self._accepts(request.bearer()):
             return _unauthorized(request)
         if request.method != "GET":
             return problem(request, 405)
@@ -61,6 +60,11 @@ class Warehouse:
             return problem(request, 400, shape="c", code="UnsupportedApiVersion")
         except BadQueryError:
             return problem(request, 400)
+
+    def _accepts(self, token: str | None) -> bool:
+        if token is None or self._config.token not in (None, token):
+            return False
+        return self._config.accept_token is None or self._config.accept_token(token)
 
     def _document(self, request: Request, rest: str) -> Response:
         fault = self._faults.take(rest or SERVICE, 1, request.target)

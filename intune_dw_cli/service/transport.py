@@ -1,6 +1,7 @@
 """One request, done right: token, request id, time-outs, retries, throttling, no redirects, a bounded body.
 
-The only place that sends a request to the warehouse. A result is either a parsed, whole answer or a typed error.
+The only place that sends a request to the warehouse or to Graph. A result is either a parsed, whole answer or a typed
+error.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import random
 import re
 import threading
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn, TypeVar
@@ -45,8 +47,9 @@ log = logging.getLogger(__name__)
 
 JSON = "application/json;odata.metadata=minimal"
 XML = "application/xml"
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _RETRIED = frozenset({408, 429, 500, 502, 503, 504})
-_OPAQUE = re.compile(r"(\$skiptoken=)[^&]*", re.IGNORECASE)
+_OPAQUE = re.compile(r"((?:\$|%24)skiptoken=)[^&\s]*", re.IGNORECASE)
 _CLAIMS = re.compile(r'claims="([^"]*)"')
 _CONTINUES = "Run the same command again later; it continues where it stopped."
 
@@ -80,8 +83,47 @@ class RequestPolicy:
     ca_bundle: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A request that is more than a plain GET.
+
+    Attributes:
+        url: The address, sent as it is.
+        accept: The media type asked for.
+        json: The body of a POST; None for a GET. It is sent again like a GET when no whole answer came, so it must be
+            one that may be done twice.
+        redirect: Whether an answer that points elsewhere (3xx) is handed to the reader instead of being an error.
+        bearer: Whether the token goes along. An address that is called without it is a secret in itself (a SAS URL):
+            no message and no log shows more of it than its host.
+    """
+
+    url: str
+    accept: str = JSON
+    json: bytes | None = None
+    redirect: bool = False
+    bearer: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer with a status that the call allows.
+
+    Attributes:
+        body: Decompressed.
+        size: Bytes on the wire.
+        location: Where a redirect points; a secret as soon as it leads to another host.
+    """
+
+    status: int
+    body: bytes = field(repr=False)
+    size: int
+    content_type: str
+    location: str | None = field(repr=False)
+    request_id: str
+
+
 class Transport:
-    """Sends GET requests to one service. Used by several threads; each has a session of its own.
+    """Sends requests to one service. Used by several threads; each has a session of its own.
 
     Args:
         tokens: Gives the bearer token.
@@ -141,68 +183,95 @@ class Transport:
             MalformedPageError: an answer that is no page, in spite of retries.
             InterruptedRunError: `stop` was set.
         """
+        call = Call(url=url, accept=accept)
+        return self.call(
+            call, lambda a: read(a.body, a.request_id), collection=collection, tries=tries, on_bytes=on_bytes
+        )
+
+    def call(
+        self,
+        call: Call,
+        read: Callable[[Answer], T],
+        *,
+        collection: str | None = None,
+        tries: int | None = None,
+        on_bytes: Callable[[int], None] | None = None,
+    ) -> T:
+        """Send a request of any kind and return what `read` makes of the answer; everything else as in `get`.
+
+        Raises:
+            The same as `get`, except that a call without bearer is refused with a ServiceError, never a SignInError.
+        """
         attempt = _Attempts(tries or self._policy.tries, self._policy)
         while True:
             try:
                 with self._gate.permit(self.stop):
-                    body, request_id, size = self._send(url, accept, collection, attempt)
-                result = read(body, request_id)
+                    answer = self._send(call, collection, attempt)
+                result = read(answer)
             except (TransportError, MalformedPageError, UnavailableError) as error:
                 error.collection = error.collection or collection
                 self._wait(attempt, error, collection)
                 continue
             self._gate.succeeded()
             if on_bytes:
-                on_bytes(size)
+                on_bytes(answer.size)
             return result
 
     # -- one attempt ------------------------------------------------------------------------------------------
 
-    def _send(self, url: str, accept: str, collection: str | None, attempt: _Attempts) -> tuple[bytes, str, int]:
+    def _send(self, call: Call, collection: str | None, attempt: _Attempts) -> Answer:
         request_id = str(uuid.uuid4())
         attempt.throttled = False
-        token = attempt.token or self._tokens.token()
-        response = self._request(url, accept, token, request_id)
+        token = (attempt.token or self._tokens.token()) if call.bearer else ""
+        response = self._request(call, token, request_id)
         try:
             body, size = read_body(response, max_bytes=self._policy.max_bytes, max_seconds=self._policy.answer_timeout)
         except (TransportError, ProtocolError) as error:
-            if response.status_code != 200:
+            if not _is_wanted(response.status_code, call):
                 body, size = b"", 0  # the status says enough
             else:
                 error.request_id, error.collection = request_id, collection
                 raise
         finally:
             response.close()
-        log.debug("%d %s client-request-id %s", response.status_code, loggable(url), request_id)
-        if response.status_code == 200:
+        log.debug("%d %s client-request-id %s", response.status_code, _shown(call), request_id)
+        if _is_wanted(response.status_code, call):
             attempt.token = None
-            return body, request_id, size
-        if response.status_code == 401 and not attempt.renewed:
+            headers = response.headers
+            kind, location = headers.get("Content-Type", ""), headers.get("Location")
+            return Answer(response.status_code, body, size, kind, location, request_id)
+        if response.status_code == 401 and call.bearer and not attempt.renewed:
             attempt.renewed = True
             challenge = _CLAIMS.search(response.headers.get("WWW-Authenticate", ""))
             attempt.token = self._tokens.renew(token, challenge and challenge[1])
-            return self._send(url, accept, collection, attempt)
-        self._fail(response, body, request_id, collection, attempt)
+            return self._send(call, collection, attempt)
+        self._fail(call, response, body, request_id, collection, attempt)
 
-    def _request(self, url: str, accept: str, token: str, request_id: str) -> requests.Response:
-        session = self._session()
+    def _request(self, call: Call, token: str, request_id: str) -> requests.Response:
+        url, session = call.url, self._session()
         # Loopback is this machine: neither a proxy nor anything else of the environment is meant for it.
         session.trust_env = not is_loopback(origin_of(url).host)
-        headers = {"Accept": accept, "Accept-Encoding": "gzip", "client-request-id": request_id}
-        request = session.prepare_request(requests.Request("GET", url, headers=headers, auth=_Bearer(token)))
+        headers = {"Accept": call.accept, "Accept-Encoding": "gzip", "client-request-id": request_id}
+        if call.json is not None:
+            headers["Content-Type"] = "application/json"
+        method = "GET" if call.json is None else "POST"
+        request = session.prepare_request(
+            requests.Request(method, url, headers=headers, data=call.json, auth=_Bearer(token))
+        )
         request.url = url  # opaque: as served, not as requests would quote it
         ca_bundle = self._policy.ca_bundle  # given for each request: a session's own would lose to the environment's
         settings = session.merge_environment_settings(url, {}, True, ca_bundle, None)
         try:
-            return session.send(
-                request,
-                stream=True,
-                timeout=(self._policy.connect_timeout, self._policy.read_timeout),
-                allow_redirects=False,
-                proxies=settings["proxies"],
-                verify=ca_bundle or settings["verify"],
-                cert=None,
-            )
+            with _unlogged(not call.bearer):
+                return session.send(
+                    request,
+                    stream=True,
+                    timeout=(self._policy.connect_timeout, self._policy.read_timeout),
+                    allow_redirects=False,
+                    proxies=settings["proxies"],
+                    verify=ca_bundle or settings["verify"],
+                    cert=None,
+                )
         except requests.exceptions.SSLError as error:
             raise _tls_error(error, url, request_id) from None
         except (requests.RequestException, HTTPError, OSError) as error:
@@ -223,6 +292,7 @@ class Transport:
 
     def _fail(
         self,
+        call: Call,
         response: requests.Response,
         body: bytes,
         request_id: str,
@@ -234,7 +304,7 @@ class Transport:
         if status in _RETRIED:
             asked = response.headers.get("Retry-After") or problem.retry_after
             attempt.note(throttled=status == 429, retry_after=retry_after_seconds(asked))
-        raise _status_error(status, problem, response, collection, request_id)
+        raise _status_error(call, problem, response, collection, request_id)
 
     # -- waiting ----------------------------------------------------------------------------------------------
 
@@ -295,13 +365,14 @@ class _Attempts:
 
 
 class _Bearer(AuthBase):
-    """Sets the token; as an explicit auth it also keeps requests from reading a .netrc."""
+    """Sets the token, if there is one; as an explicit auth it also keeps requests from reading a .netrc."""
 
     def __init__(self, token: str) -> None:
         self._token = token
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._token}"
+        if self._token:
+            request.headers["Authorization"] = f"Bearer {self._token}"
         return request
 
 
@@ -321,8 +392,42 @@ class _OpaqueAdapter(HTTPAdapter):
         return pool
 
 
+class _SecretAddresses(logging.Filter):
+    """Keeps the addresses that a thread calls without bearer out of urllib3's own log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thread = threading.local()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Drop what is logged while a secret address is called."""
+        return not getattr(self.thread, "secret", False)
+
+
+_secret_addresses = _SecretAddresses()
+logging.getLogger("urllib3.connectionpool").addFilter(_secret_addresses)
+
+
+@contextmanager
+def _unlogged(secret: bool) -> Iterator[None]:
+    _secret_addresses.thread.secret = secret
+    try:
+        yield
+    finally:
+        _secret_addresses.thread.secret = False
+
+
+def _is_wanted(status: int, call: Call) -> bool:
+    return status == 200 or (status == 201 and call.json is not None) or (status in _REDIRECTS and call.redirect)
+
+
+def _shown(call: Call) -> str:
+    """Return the address of a call fit for messages and logs."""
+    return loggable(call.url) if call.bearer else f"{origin_of(call.url)}/..."
+
+
 def loggable(url: str) -> str:
-    """Return a URL fit for logs: a skiptoken may hold names of devices or people."""
+    """Return a URL, or a text that holds one, fit for logs: a skiptoken may hold names of devices or people."""
     return _OPAQUE.sub(r"\1...", url)
 
 
@@ -376,9 +481,16 @@ def _no_answer(error: Exception, url: str, request_id: str) -> TransportError:
 
 
 def _status_error(
-    status: int, problem: Problem, response: requests.Response, collection: str | None, request_id: str
+    call: Call, problem: Problem, response: requests.Response, collection: str | None, request_id: str
 ) -> ServiceError | SignInError | ProtocolError:
-    said = problem.message or problem.code or response.reason or "no further explanation"
+    status = response.status_code
+    if not call.bearer:
+        # What a blob store says may quote the address, which is a secret: the status must do.
+        refused = UnavailableError if status in _RETRIED else ServiceError
+        message = f"{_host(call.url)} answered {status}"
+        return refused(message, status=status, hint=_CONTINUES, collection=collection, request_id=request_id)
+    # The service may repeat the address that it was asked for.
+    said = loggable(problem.message or problem.code or response.reason or "no further explanation")
     support = f" (activity id {problem.activity_id})" if problem.activity_id else ""
     message = f"the service answered {status}: {said}{support}"
     if 300 <= status < 400:
@@ -412,4 +524,7 @@ def _status_error(
         kind, hint = BadRequestError, f"The request was {loggable(response.request.url or '')}"
     elif status in _RETRIED:
         kind, hint = UnavailableError, _CONTINUES
-    return kind(message, status=status, code=problem.code, hint=hint, collection=collection, request_id=request_id)
+    failure = kind(message, status=status, code=problem.code, hint=hint, collection=collection, request_id=request_id)
+    if isinstance(failure, ForbiddenError):
+        failure.scopes = problem.scopes
+    return failure
