@@ -6,32 +6,34 @@ import copy
 import datetime as dt
 import fnmatch
 import hashlib
-import json
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from intune_dw_cli.archive.journal import Journal, JournalContent, RunHeader
-from intune_dw_cli.archive.layout import DATA, HISTORY, MANIFEST, METADATA, REPORT, SERVICE, VIEWS, Layout
+from intune_dw_cli.archive.basis import basis_of, is_over
+from intune_dw_cli.archive.chart_feeds import chart_folder, chart_records_by_feed, moved_below
+from intune_dw_cli.archive.charts import ChartRecord, save_charts
+from intune_dw_cli.archive.inventory import log_run, write_inventory
+from intune_dw_cli.archive.journal import Journal, RunHeader
+from intune_dw_cli.archive.layout import DATA, HISTORY, METADATA, SERVICE, Layout
 from intune_dw_cli.archive.lock import archive_lock
-from intune_dw_cli.archive.manifest import Holding, Manifest, Missing, encode_sums, read_manifest, smaller_text
+from intune_dw_cli.archive.manifest import Holding, Manifest, Missing, read_manifest, smaller_text
 from intune_dw_cli.archive.records import Identity, SliceRecord
-from intune_dw_cli.archive.report import render_report
-from intune_dw_cli.archive.views import render_views
 from intune_dw_cli.data.datekey import DateKeyRange, from_date_key, to_date_key
 from intune_dw_cli.data.formats import FileFormat
-from intune_dw_cli.errors import ArchiveError, IntuneDwError, UsageError
+from intune_dw_cli.errors import IntuneDwError, UsageError
 from intune_dw_cli.events import CollectionPlanned, Observer, PartCommitted, Warned, ignore
 from intune_dw_cli.export.engine import CollectionOutcome, Engine, SliceFailure, SliceOutput, SliceResult
-from intune_dw_cli.export.files import PARTIAL, copy_atomic, disk_errors, make_folder, open_private, write_atomic
+from intune_dw_cli.export.files import PARTIAL, copy_atomic, disk_errors, make_folder, write_atomic
 from intune_dw_cli.export.names import file_stems
 from intune_dw_cli.export.parts import Part, PartNaming
 from intune_dw_cli.export.plan import CollectionPlan, Slice, plan_slices
 from intune_dw_cli.export.pull import slice_parts
 from intune_dw_cli.reference import reference
 from intune_dw_cli.service.drift import documented_model, find_drift, model_of
+from intune_dw_cli.service.graph import Graph
 from intune_dw_cli.service.warehouse import EntitySet, Warehouse
 
 Connect = Callable[[bytes | None, bytes | None], Warehouse]
@@ -91,11 +93,19 @@ class BackupResult:
 
 
 def backup(
-    request: BackupRequest, connect: Connect, *, observer: Observer = ignore, stop: threading.Event | None = None
+    request: BackupRequest,
+    connect: Connect,
+    *,
+    graph: Graph | None = None,
+    observer: Observer = ignore,
+    stop: threading.Event | None = None,
 ) -> BackupResult:
     """Back up into the archive; continue an unfinished run if there is one.
 
-    A collection that fails does not stop the others: the manifest then says `partial` and what is missing.
+    A collection or a chart that fails does not stop the others: the manifest then says `partial` and what is missing.
+
+    Args:
+        graph: Microsoft Graph, for the trend charts; None: they are not asked for.
 
     Raises:
         ArchiveLockedError: another run is at work in the archive.
@@ -109,7 +119,7 @@ def backup(
         # Nothing is made on the disk before the service has answered and the choice of collections makes sense.
         select(connect(None, None).entity_sets, request.only, request.exclude)
     with archive_lock(layout):
-        run = _Run(request, layout, connect, observer, stop or threading.Event())
+        run = _Run(request, layout, connect, graph, observer, stop or threading.Event())
         try:
             return run.go()
         finally:
@@ -121,7 +131,7 @@ def preview(request: BackupRequest, connect: Connect) -> list[CollectionPlan]:
     layout = Layout(request.root)
     layout.require_usable()
     warehouse = connect(None, None)
-    base = _base(read_manifest(layout.manifest), _identity(request, warehouse), request.moved)
+    base = basis_of(read_manifest(layout.manifest), _identity(request, warehouse), moved=request.moved)
     return _plans(request, warehouse, base, request.today)
 
 
@@ -133,6 +143,7 @@ class _Run:
         request: BackupRequest,
         layout: Layout,
         connect: Connect,
+        graph: Graph | None,
         observer: Observer,
         stop: threading.Event,
     ) -> None:
@@ -144,11 +155,14 @@ class _Run:
         resumed = Journal.resume(layout.journal)
         self.resumed = False
         self._records: list[SliceRecord] = []
-        if resumed is not None and not _is_over(resumed[1], base, request.today):
+        self._charts: dict[str, ChartRecord] = {}
+        self._graph = graph
+        if resumed is not None and not is_over(resumed[1], base, request.today):
             self._journal, content = resumed
             self._records = content.slices
+            self._charts = content.charts
             self._header = content.header
-            self._base = base if base is None else _base(base, self._header.identity, moved=True)
+            self._base = basis_of(base, self._header.identity, moved=True)
             self._warehouse = self._reconnect(connect)
             self.resumed = True
         else:
@@ -156,7 +170,7 @@ class _Run:
                 resumed[0].close()
             self._warehouse = connect(None, None)
             identity = _identity(request, self._warehouse)
-            self._base = _base(base, identity, request.moved)
+            self._base = basis_of(base, identity, moved=request.moved)
             self._header = RunHeader(identity, request.today.isoformat(), self._document_hashes())
             select(self._warehouse.entity_sets, request.only, request.exclude)
             self._journal = Journal.begin(layout.journal, self._header)
@@ -201,8 +215,11 @@ class _Run:
         manifest = self._inventory(full, outcomes, stems)
         if self._request.keep_dimensions:
             self._keep_dimensions(manifest)
+        if self._graph is not None:
+            manifest.charts_wanted = True
+            manifest.charts = self._save_charts(self._graph, feed)
         self._sweep()
-        self._write_inventory(manifest)
+        self._finish(manifest)
         return BackupResult(manifest, outcomes, self.resumed)
 
     # -- beginning --------------------------------------------------------------------------------------------
@@ -284,6 +301,7 @@ class _Run:
             feeds,
             base.former,
             self._drift(),
+            base.charts,
         )
 
     def _drift(self) -> dict[str, list[str]]:
@@ -307,6 +325,21 @@ class _Run:
                 holding.snapshots = [p for p in holding.snapshots if p.path != path]
                 holding.snapshots.append(replace(part, path=path))
 
+    def _save_charts(self, graph: Graph, feed: int) -> list[ChartRecord]:
+        """Save the trend charts. Those of a former feed stay: the charts begin anew with the move, like the rest."""
+        former, mine = chart_records_by_feed(self._base.charts if self._base else (), feed)
+        folder = chart_folder(feed)
+        records = save_charts(
+            graph,
+            self._layout.root / folder,
+            held=[moved_below(r, folder, inwards=True) for r in mine],
+            done=[moved_below(r, folder, inwards=True) for r in self._charts.values()],
+            observer=self._observer,
+            committed=lambda record: self._journal.commit_chart(moved_below(record, folder)),
+            replacing=lambda paths: self._journal.announce([f"{folder}{path}" for path in paths]),
+        )
+        return [*former, *(moved_below(r, folder) for r in records)]
+
     def _sweep(self) -> None:
         """Remove what killed runs left half written, where no slice of this run has replaced it."""
         with disk_errors(self._layout.root):
@@ -315,69 +348,17 @@ class _Run:
                 with suppress(OSError):
                     left.parent.rmdir()
 
-    def _write_inventory(self, manifest: Manifest) -> None:
-        encoded = manifest.encode()
-        content, digest = manifest.content(), _sha256(encoded)
-        views, report = render_views(content).encode(), render_report(content, digest).encode()
-        write_atomic(self._layout.manifest, encoded)
-        write_atomic(self._layout.views, views)
-        write_atomic(self._layout.report, report)
-        derived = {MANIFEST: digest, VIEWS: _sha256(views), REPORT: _sha256(report)}
-        write_atomic(self._layout.sums, encode_sums(manifest.hashes() | derived))
-        self._log_run(manifest)
+    def _finish(self, manifest: Manifest) -> None:
+        """Write the inventory; a complete run needs its journal no longer."""
+        write_inventory(self._layout, manifest)
+        log_run(self._layout, manifest, resumed=self.resumed)
         if manifest.state == "complete":
             self._journal.remove()
-
-    def _log_run(self, manifest: Manifest) -> None:
-        entry = {
-            "ended": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-            "tool": manifest.tool,
-            "as_of": manifest.as_of,
-            "state": manifest.state,
-            "resumed": self.resumed,
-            "rows": sum(h.rows for h in manifest.holdings),
-        }
-        with disk_errors(self._layout.runs):
-            if not self._layout.runs.exists():
-                open_private(self._layout.runs).close()
-            with self._layout.runs.open("a", encoding="utf-8") as log:
-                log.write(json.dumps(entry) + "\n")
-
-
-def _is_over(content: JournalContent, base: Manifest | None, today: dt.date) -> bool:
-    """Whether a journal is of an earlier day's run that went to its end and left the archive partial.
-
-    To continue it would be to ask for that day's plan for as long as one collection fails: no new day would come in. A
-    new run asks for what is missing as well.
-    """
-    if base is None or content.header.today == today.isoformat():
-        return False
-    held = base.collections
-    return all(r.collection in held and held[r.collection].slices.get(r.slice) == r for r in content.slices)
 
 
 def _identity(request: BackupRequest, warehouse: Warehouse) -> Identity:
     fmt = request.format
     return Identity(warehouse.source, request.tenant, warehouse.feed.api_version, fmt.format, fmt.compression)
-
-
-def _base(held: Manifest | None, identity: Identity, moved: bool) -> Manifest | None:
-    """Return the manifest that a run builds on: what is held, as of a former feed where the tenant was moved.
-
-    Raises:
-        ArchiveError: the archive is of another tenant, feed, format or API version.
-    """
-    if held is None:
-        return None
-    identity.require_same(held.identity, moved=moved or identity.is_known_move(held.identity))
-    if identity.source == held.identity.source:
-        return held
-    if identity.source in held.feeds:
-        raise ArchiveError(
-            f"the archive has gone on from {identity.source} to {held.identity.source}",
-            hint="Give the feed URL that the tenant has now.",
-        )
-    return held.after_move(identity.source)
 
 
 class _HeldParts:

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from intune_dw_cli.archive.charts import ChartRecord
 from intune_dw_cli.archive.records import VERSION, Identity, Json, SliceRecord
 from intune_dw_cli.errors import ArchiveError
 from intune_dw_cli.export.files import disk_errors, open_private, sync_folder
@@ -40,12 +41,14 @@ class JournalContent:
     """What a journal says.
 
     Attributes:
+        charts: What became of trend charts, by item; the last word counts.
         announced: Paths of held parts that slices under way may have replaced, though they are not committed.
     """
 
     header: RunHeader
     slices: list[SliceRecord] = field(default_factory=list)
     announced: set[str] = field(default_factory=set)
+    charts: dict[str, ChartRecord] = field(default_factory=dict)
 
 
 class Journal:
@@ -85,6 +88,10 @@ class Journal:
     def commit(self, record: SliceRecord) -> None:
         """Append a slice; it is on the disk when this returns."""
         self._append({"type": "slice", **record.to_json()})
+
+    def commit_chart(self, record: ChartRecord) -> None:
+        """Append what became of a trend chart."""
+        self._append({"type": "chart", **record.to_json()})
 
     def announce(self, paths: Sequence[str]) -> None:
         """Append that held parts are about to be replaced: killed before its commit, a slice has perhaps done so."""
@@ -130,6 +137,8 @@ def read_journal(path: Path) -> tuple[JournalContent, int] | None:
                 content = JournalContent(_header(entry))
             elif entry["type"] == "slice":
                 content.slices.append(SliceRecord.from_json(entry))
+            elif entry["type"] == "chart":
+                content.charts[entry["item"]] = ChartRecord.from_json(entry)
             elif entry["type"] == "replacing":
                 content.announced.update(entry["paths"])
         except (KeyError, TypeError, AttributeError):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from intune_dw_cli import __version__
+from intune_dw_cli.archive.charts import ChartRecord
 from intune_dw_cli.archive.gaps import Gaps, find_gaps
 from intune_dw_cli.archive.records import (
     VERSION,
@@ -180,6 +181,8 @@ class Manifest:
         feeds: Every feed URL that the archive was fed from; the last one is the present one. Surrogate keys begin
             anew with each, so rows of two feeds are kept apart.
         former: What was held of earlier feeds. Nothing of it is ever fetched again.
+        charts: What became of each trend chart of the admin center; empty where none was ever asked for.
+        charts_wanted: Whether an open chart makes the archive partial.
         drift: How the service's model differs from the documentation's and from that of the last run.
     """
 
@@ -190,12 +193,21 @@ class Manifest:
     feeds: list[str] = field(default_factory=list)
     former: list[Holding] = field(default_factory=list)
     drift: dict[str, list[str]] = field(default_factory=dict)
+    charts: list[ChartRecord] = field(default_factory=list)
+    charts_wanted: bool = False
     tool: str = f"intune-dw {__version__}"
 
     @property
     def state(self) -> State:
-        """complete when every collection is."""
-        return "partial" if any(c.missing for c in self.collections.values()) else "complete"
+        """complete when every collection is, and no chart that was asked for is open."""
+        if any(c.missing for c in self.collections.values()) or self.open_charts:
+            return "partial"
+        return "complete"
+
+    @property
+    def open_charts(self) -> list[ChartRecord]:
+        """The charts that a person must still save by hand, or a later run."""
+        return [c for c in self.charts if c.is_open] if self.charts_wanted else []
 
     @property
     def holdings(self) -> list[Holding]:
@@ -233,6 +245,8 @@ class Manifest:
             "documents": dict(sorted(self.documents.items())),
             "feeds": self.feeds,
             "drift": self.drift,
+            "charts_wanted": self.charts_wanted,
+            "charts": [c.to_json() for c in self.charts],
             "collections": [h.to_json(dt.date.fromisoformat(self.as_of)) for h in self.holdings],
         }
 
@@ -244,7 +258,8 @@ class Manifest:
 
     def hashes(self) -> dict[str, str]:
         """Return the SHA-256 of every file that the manifest lists, by its path."""
-        return {**self.documents, **{path: part.sha256 for path, part in self.parts.items()}}
+        charts = {f.path: f.sha256 for c in self.charts for f in c.files}
+        return {**self.documents, **charts, **{path: part.sha256 for path, part in self.parts.items()}}
 
 
 def smaller_text(record: SliceRecord) -> str:
@@ -319,6 +334,8 @@ def _manifest(content: Mapping[str, Any]) -> Manifest:
         feeds,
         [h for h in holdings if h.feed < len(feeds)],
         dict(content["drift"]),
+        [ChartRecord.from_json(c) for c in content["charts"]],
+        content["charts_wanted"],
         content["tool"],
     )
 

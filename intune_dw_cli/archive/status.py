@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from intune_dw_cli.archive.charts import ChartRecord
 from intune_dw_cli.archive.gaps import Gaps, Loss
 from intune_dw_cli.archive.journal import read_journal
 from intune_dw_cli.archive.layout import Layout
@@ -25,6 +26,7 @@ class ArchiveStatus:
         ended: When the last complete run ended (UTC); where the log does not say, the begin of the day `as_of`.
         missing: Slices that are missing, by collection.
         gaps: What days are missing or look wrong, by collection; whole collections are left out.
+        open_charts: Trend charts that a person must still save by hand, or a later run.
         next_loss: The day that the service drops first of those that are not held, with its collection.
     """
 
@@ -35,6 +37,7 @@ class ArchiveStatus:
     missing: Mapping[str, tuple[str, ...]]
     gaps: Mapping[str, Gaps]
     next_loss: tuple[str, Loss] | None
+    open_charts: tuple[ChartRecord, ...] = ()
 
     def age(self, now: dt.datetime) -> dt.timedelta | None:
         """Return how long ago the last complete run ended; None when none ever did."""
@@ -65,6 +68,7 @@ def archive_status(root: Path) -> ArchiveStatus:
         missing={h.name: tuple(m.slice for m in h.missing) for h in manifest.collections.values() if h.missing},
         gaps={name: g for name, g in gaps.items() if not g.is_whole},
         next_loss=next_loss(gaps),
+        open_charts=tuple(manifest.open_charts),
     )
 
 

@@ -94,10 +94,13 @@ def verify(
         # A journal without a whole header: the run was stopped before it had anything.
         return VerifyResult("unfinished", 0, 0, 0, ())
     expected = manifest.parts
+    charts = [f for c in manifest.charts for f in c.files] if journal is None else []  # asked for again otherwise
     wanted = {*expected, *documents[0], REPORT, VIEWS} if journal is None else set(expected)
+    wanted |= {f.path for f in charts}
     findings += _check_file_set(layout, wanted, journal is not None)
     lost = {f.path for f in findings if f.stage == "files"}
     checks = [*_document_checks(layout, [*documents, derived])]
+    checks += [_Check(f.path, f.bytes, frozenset({f.sha256})) for f in charts]
     checks += _part_checks(p for p in expected.values() if p.path not in unsure)
     findings += _check_hashes(layout, [c for c in checks if c.path not in lost], quick, progress)
     if not quick:

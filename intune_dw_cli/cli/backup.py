@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from intune_dw_cli.archive.backup import BackupRequest, BackupResult
+    from intune_dw_cli.archive.manifest import Manifest
     from intune_dw_cli.cli.connect import Service
     from intune_dw_cli.cli.console import Terminal
     from intune_dw_cli.cli.progress import Reporter
@@ -57,6 +58,21 @@ def command(
     ] = None,
     last: Annotated[str | None, option("--to", help="Last day, included.", panel=SELECTION, metavar="DAY")] = None,
     workers: Annotated[int, option("--workers", help="Slices fetched at the same time.", panel=CONNECTION)] = 4,
+    no_charts: Annotated[
+        bool, option("--no-charts", help="Leave the trend charts of the admin center out.", panel=SELECTION)
+    ] = False,
+    attach: Annotated[
+        Path | None,
+        option(
+            "--attach",
+            help="Put a chart exported in the portal into the archive, and stop.",
+            panel=OUTPUT,
+            metavar="FILE",
+        ),
+    ] = None,
+    item: Annotated[
+        str | None, option("--as", help="Which chart --attach brings: its item.", panel=OUTPUT, metavar="ITEM")
+    ] = None,
     keep_dimensions: Annotated[
         bool,
         option("--keep-dimensions", help="Also keep a dated copy of devices, users and so on.", panel=OUTPUT),
@@ -71,7 +87,7 @@ def command(
     connection: Connection = Connection(),
     talk: Talk = Talk(),
 ) -> None:
-    """Back up every collection into an archive, with hashes and a manifest.
+    """Back up every collection, and the trend charts, into an archive with hashes and a manifest.
 
     [bold]Examples[/bold]
 
@@ -80,6 +96,8 @@ def command(
       intune-dw backup ./contoso-backup --sandbox
 
       intune-dw backup /srv/intune -f parquet --exclude "mam*"
+
+      intune-dw backup ./contoso-backup --attach export.csv --as assignment-status
 
     Whatever stops it, the same command continues. Run again on a finished archive, it adds the new days.
 
@@ -97,6 +115,11 @@ def command(
     terminal = Terminal(talk)
     reporter = Reporter(terminal)
     with reported(terminal, "backup"):
+        if (attach is None) != (item is None):
+            raise UsageError("--attach FILE and --as ITEM go together")
+        if attach is not None and item is not None:
+            _attach(terminal, archive, attach, item)
+            return
         if workers < 1:
             raise UsageError("--workers must be at least 1")
         today = dt.datetime.now(dt.UTC).date()
@@ -121,8 +144,13 @@ def command(
             if dry_run:
                 _show_preview(terminal, request, service)
                 return
+            graph = None if no_charts else service.graph
+            if graph is None and not no_charts:
+                terminal.warn(
+                    "the trend charts are not saved: the access token is for the warehouse only (--no-charts says so)"
+                )
             with reporter.showing():
-                result = backup(request, service.connect, observer=reporter, stop=stop)
+                result = backup(request, service.connect, graph=graph, observer=reporter, stop=stop)
         _conclude(terminal, reporter, archive, result)
 
 
@@ -171,6 +199,7 @@ def _conclude(terminal: Terminal, reporter: Reporter, archive: Path, result: Bac
         "gaps": {name: asdict(found) for name, found in gaps.items() if not found.is_whole},
         "next_loss": loss_json(next_loss(gaps)),
         "drift": manifest.drift,
+        "charts": [{"item": c.item, "state": c.state, "optional": c.optional} for c in manifest.charts],
     }
     Summary("backup", manifest.state, lines, reporter.figures, result.errors, more).show(terminal)
     for error in result.errors:
@@ -180,6 +209,7 @@ def _conclude(terminal: Terminal, reporter: Reporter, archive: Path, result: Bac
         terminal.warn(remark)
     if upcoming := loss_line(next_loss(gaps)):
         terminal.say(upcoming)
+    _say_charts(terminal, archive, manifest)
     if manifest.state != "complete":
         for line in lines:
             if line.missing:
@@ -187,6 +217,30 @@ def _conclude(terminal: Terminal, reporter: Reporter, archive: Path, result: Bac
         terminal.say("Run the same command again: it fetches what is missing.")
         raise typer.Exit(3)
     terminal.say(f"Read {archive / 'report.html'}; prove it with: intune-dw verify {archive}")
+
+
+def _attach(terminal: Terminal, archive: Path, file: Path, item: str) -> None:
+    from intune_dw_cli.archive.attach import attach
+    from intune_dw_cli.cli.running import SUMMARY_VERSION
+
+    manifest = attach(archive, file, item)
+    if terminal.talk.json:
+        document = {"version": SUMMARY_VERSION, "command": "backup", "attached": item, "state": manifest.state}
+        terminal.print_json(document | {"open": [c.item for c in manifest.open_charts]})
+    terminal.say(f"attached as {item}; the archive is {manifest.state}")
+    _say_charts(terminal, archive, manifest)
+
+
+def _say_charts(terminal: Terminal, archive: Path, manifest: Manifest) -> None:
+    """Say which charts are still to be saved by hand, where they are, and how they come into the archive."""
+    if manifest.charts_wanted:
+        needed = [c for c in manifest.charts if not c.optional]
+        closed = len(needed) - len(manifest.open_charts)
+        terminal.say(f"trend charts: {closed} of {len(needed)} saved")
+    for chart in manifest.open_charts:
+        terminal.say(f"open: {chart.item}: {chart.reason}", style="bold yellow")
+        terminal.say(f"  by hand: {chart.portal_path}, export, then")
+        terminal.say(f"  intune-dw backup {archive} --attach FILE --as {chart.item}")
 
 
 def _list(labels: Sequence[str]) -> str:

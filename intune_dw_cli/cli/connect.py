@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,9 +23,13 @@ from intune_dw_cli.identity.profiles import ProfileStore
 from intune_dw_cli.identity.tokens import StaticToken, TokenSource
 from intune_dw_cli.sandbox import Sandbox
 from intune_dw_cli.service.feed import FeedUrl
+from intune_dw_cli.service.graph import ExportPolicy, Graph
 from intune_dw_cli.service.transport import RequestPolicy, Transport
 from intune_dw_cli.service.warehouse import Warehouse
 from intune_dw_cli.settings import Given, Settings, resolve
+
+_USER_EXPORTS, _APP_EXPORTS = 8, 48
+"""Requests about Graph export jobs a minute, as documented for a user and for an app."""
 
 SANDBOX_SOURCE = "sandbox:contoso"
 SANDBOX_TENANT = "contoso"
@@ -37,10 +42,12 @@ class Service:
     Attributes:
         connect: Makes the warehouse; see archive.backup.Connect.
         tenant: The tenant where it is known.
+        graph: Microsoft Graph; None where the sign-in is good for the warehouse only.
     """
 
     connect: Connect
     tenant: str | None
+    graph: Graph | None = None
 
     def warehouse(self) -> Warehouse:
         """Return the warehouse, its documents still to be asked for."""
@@ -65,11 +72,20 @@ def open_service(
             tokens: TokenSource = StaticToken("sandbox", origin="the sandbox")
             feed = FeedUrl.parse(sandbox.feed_url, api_version=connection.api_version, allowed_hosts=())
             transport = Transport(tokens, workers=workers, policy=policy, observer=observer, stop=stop)
-            yield Service(_connector(feed, transport, (), observer, SANDBOX_SOURCE), SANDBOX_TENANT)
+            graph = Graph(
+                Transport(tokens, workers=1, policy=policy, observer=observer, stop=stop),
+                sandbox.graph_url,
+                exports=ExportPolicy.hurried(),
+            )
+            yield Service(_connector(feed, transport, (), observer, SANDBOX_SOURCE), SANDBOX_TENANT, graph)
             transport.close()
         return
     settings = settings_of(connection)
-    tell_origins(terminal, settings)
+    if (settings.feed_url is None or settings.credential is None) and can_ask(terminal):
+        from intune_dw_cli.cli.sign_in import first_use  # only now: a run that is set up does not need it
+
+        settings = first_use(connection, terminal, stop)
+    tell_origins(terminal, connection, settings)
     feed = settings.feed()
     with open_identity(connection, settings, stop) as identity:
         for warning in identity.warnings():
@@ -77,14 +93,19 @@ def open_service(
         transport = Transport(identity.warehouse, workers=workers, policy=policy, observer=observer, stop=stop)
         try:
             connect = _connector(feed, transport, settings.cloud.feed_hosts, observer, None)
-            yield Service(connect, tenant_of(settings))
+            yield Service(connect, tenant_of(settings), _graph(settings, identity, policy, observer, stop))
         finally:
             transport.close()
 
 
 def settings_of(connection: Connection) -> Settings:
     """Return the settings that the options, the environment and the profile give together. Raises UsageError."""
-    given = Given(
+    return resolve(given_by(connection), os.environ, ProfileStore(Locations.from_environ(os.environ)))
+
+
+def given_by(connection: Connection) -> Given:
+    """Return what the options say, for the settings."""
+    return Given(
         profile=connection.profile,
         url=connection.url,
         api_version=connection.api_version,
@@ -92,8 +113,10 @@ def settings_of(connection: Connection) -> Settings:
         client_id=connection.client_id,
         cloud=connection.cloud,
         authority_host=connection.authority_host,
+        graph_url=connection.graph_url,
+        resource=connection.resource,
+        feed_hosts=tuple(connection.feed_host or ()),
     )
-    return resolve(given, os.environ, ProfileStore(Locations.from_environ(os.environ)))
 
 
 @contextmanager
@@ -131,11 +154,19 @@ def ca_bundle_of(connection: Connection) -> str | None:
     return str(bundle) if bundle else None
 
 
-def tell_origins(terminal: Terminal, settings: Settings) -> None:
-    """Say, with -vv, where each setting came from."""
-    if terminal.talk.verbose >= 2:
-        for name, origin in settings.origins.items():
-            terminal.say(f"{name}: from {origin}")
+def can_ask(terminal: Terminal) -> bool:
+    """Whether a person is there to be asked: a terminal on both ends, and not told to be quiet."""
+    return sys.stdin.isatty() and sys.stderr.isatty() and not terminal.quiet
+
+
+def tell_origins(terminal: Terminal, connection: Connection, settings: Settings) -> None:
+    """Say, with -vv, what each setting is and where it came from; never a secret."""
+    if terminal.talk.verbose < 2:
+        return
+    for name, value, origin in settings.told():
+        terminal.say(f"{name}: {value} ({origin})")
+    if connection.ca_bundle is not None:
+        terminal.say(f"ca-bundle: {connection.ca_bundle}")
 
 
 def tenant_of(settings: Settings) -> str | None:
@@ -144,6 +175,17 @@ def tenant_of(settings: Settings) -> str | None:
         claims = read_claims(settings.credential.token.reveal())
         return claims.tenant if claims else None
     return settings.tenant
+
+
+def _graph(
+    settings: Settings, identity: Identity, policy: RequestPolicy, observer: Observer, stop: threading.Event
+) -> Graph | None:
+    """Return Graph, None where there is but a ready token, which is for the warehouse only."""
+    if isinstance(settings.credential, AccessToken):
+        return None
+    transport = Transport(identity.graph, workers=1, policy=policy, observer=observer, stop=stop)
+    per_minute = _USER_EXPORTS if identity.configuration.is_user else _APP_EXPORTS
+    return Graph(transport, settings.cloud.graph_url, exports=ExportPolicy(per_minute=per_minute))
 
 
 def _connector(

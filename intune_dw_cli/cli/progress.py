@@ -15,6 +15,9 @@ from rich.text import Text
 
 from intune_dw_cli.cli.console import Terminal, clean, duration_text, size_text
 from intune_dw_cli.events import (
+    ChartOpen,
+    ChartSaved,
+    ChartStarted,
     CollectionFailed,
     CollectionFinished,
     CollectionPlanned,
@@ -55,6 +58,7 @@ class RunFigures:
     retries: int = 0
     throttled: int = 0
     waiting: tuple[str, float] | None = None
+    chart: str | None = None
     started: float = field(default_factory=time.monotonic)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -76,13 +80,14 @@ class RunFigures:
     def note(self, event: Event) -> None:
         """Take in an event."""
         with self.lock:
-            figures = self.collections.setdefault(event.collection, CollectionFigures()) if event.collection else None
             if isinstance(event, Warned):
                 self.warnings.append((event.collection, event.message))
             elif isinstance(event, Retrying | Throttled):
                 self._note_wait(event)
-            elif figures is not None:
-                _note_collection(figures, event)
+            elif isinstance(event, ChartStarted | ChartSaved | ChartOpen):
+                self.chart = event.title if isinstance(event, ChartStarted) else None
+            elif event.collection:
+                _note_collection(self.collections.setdefault(event.collection, CollectionFigures()), event)
 
     def _note_wait(self, event: Retrying | Throttled) -> None:
         if isinstance(event, Throttled):
@@ -160,6 +165,10 @@ class Reporter:
                 terminal.say(f"{name}: {figures.rows:,} rows{held}")
             case CollectionFailed():
                 terminal.say(f"{name}: failed: {event.message}")
+            case ChartSaved():
+                terminal.say(f"chart {name}: saved")
+            case ChartOpen():
+                terminal.say(f"chart {name}: {event.state}: {event.reason}")
             case Warned():
                 terminal.warn(f"{event.collection}: {event.message}" if event.collection else event.message)
             case Throttled() | Retrying() if terminal.talk.verbose > 1:
@@ -206,7 +215,7 @@ class _Display:
         with figures.lock:
             snapshot = [(n, c.active, c.done, c.slices, c.rows) for n, c in figures.collections.items()]
             ended = sum(c.state in ("complete", "failed") for c in figures.collections.values())
-            waiting = figures.waiting
+            waiting, chart = figures.waiting, figures.chart
         seconds = max(figures.seconds, 0.001)
         rows = sum(s[4] for s in snapshot)
         text = f"{ended}/{len(snapshot)}  {rows:,} rows  {rows / seconds:,.0f}/s  {size_text(figures.wire_bytes)}"
@@ -214,6 +223,8 @@ class _Display:
         for name, active, done, slices, held in snapshot:
             self._show(name, active, done, slices, held)
         lines: list[RenderableType] = [self._progress]
+        if chart:
+            lines.append(Text(f"trend chart: {clean(chart)}"))
         if waiting and waiting[1] > now:
             lines.append(Text(f"waiting {waiting[1] - now:.0f} s: {clean(waiting[0])}", style="yellow"))
         return Group(*lines)

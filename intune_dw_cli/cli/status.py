@@ -69,6 +69,7 @@ def command(
                 "stale": stale,
                 "missing": {name: list(slices) for name, slices in status.missing.items()},
                 "gaps": {name: asdict(gaps) for name, gaps in status.gaps.items()},
+                "open_charts": [c.item for c in status.open_charts],
                 "next_loss": loss_json(status.next_loss),
             }
         )
@@ -79,6 +80,8 @@ def command(
             terminal.out.print(f"every fact is held up to {status.last_day}", soft_wrap=True)
         for name, slices in status.missing.items():
             terminal.out.print(f"{name}: missing {', '.join(slices[:5])}{' ...' * (len(slices) > 5)}", soft_wrap=True)
+        for chart in status.open_charts:
+            terminal.out.print(f"trend chart {chart.item}: {chart.state}; {chart.portal_path}", soft_wrap=True)
         for line in (*gap_lines(status.gaps), *filter(None, [loss_line(status.next_loss)])):
             terminal.out.print(line, soft_wrap=True)
     if stale or status.state != "complete":
