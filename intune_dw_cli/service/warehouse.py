@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from intune_dw_cli.errors import NotFoundError, ProtocolError, UnknownCollectionError
+from intune_dw_cli.errors import MalformedPageError, NotFoundError, ProtocolError, UnknownCollectionError
 from intune_dw_cli.events import Observer, Warned, ignore
 from intune_dw_cli.reference import ReferenceCollection, reference
 from intune_dw_cli.service.csdl import EntityType, Metadata, Property, parse_metadata, parse_service_document
@@ -110,9 +110,7 @@ class Warehouse:
         if self._service_document is not None:
             return self._service_document
         url = self.feed.service_document()
-        body = self._transport.get(url, _keep, accept=JSON, tries=_DOCUMENT_TRIES)
-        parse_service_document(body)
-        return body
+        return self._transport.get(url, _checked(parse_service_document), accept=JSON, tries=_DOCUMENT_TRIES)
 
     @cached_property
     def metadata_document(self) -> bytes:
@@ -120,14 +118,13 @@ class Warehouse:
         if self._metadata_document is not None:
             return self._metadata_document
         try:
-            body = self._transport.get(self.feed.metadata(), _keep, accept=XML, tries=_DOCUMENT_TRIES)
-            parse_metadata(body)
+            read = _checked(parse_metadata)
+            return self._transport.get(self.feed.metadata(), read, accept=XML, tries=_DOCUMENT_TRIES)
         except (NotFoundError, ProtocolError) as error:
             self._observer(
                 Warned(None, f"no usable $metadata, so column types come from the documentation: {error.message}")
             )
             return b""
-        return body
 
     @cached_property
     def entity_sets(self) -> tuple[EntitySet, ...]:
@@ -209,8 +206,17 @@ class Warehouse:
         return EntityType(name, (), properties)
 
 
-def _keep(body: bytes, _request_id: str) -> bytes:
-    return body
+def _checked(parse: Callable[[bytes], object]) -> Callable[[bytes, str], bytes]:
+    """Return a reader that gives a document back as it is, once it parses. What does not is worth another request."""
+
+    def read(body: bytes, request_id: str) -> bytes:
+        try:
+            parse(body)
+        except ProtocolError as error:
+            raise MalformedPageError(error.message, hint=error.hint, request_id=request_id) from None
+        return body
+
+    return read
 
 
 def _documented_type(documented: ReferenceCollection) -> EntityType:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 
 import pytest
@@ -77,10 +78,8 @@ def test_text_that_is_no_day_is_a_usage_error(text: str, says: str | None) -> No
 
 @given(st.text(max_size=12) | st.from_regex(r"-?\d{0,8}[-d]?\d{0,4}", fullmatch=True))
 def test_any_text_is_a_day_or_a_usage_error(text: str) -> None:
-    try:
+    with contextlib.suppress(UsageError):
         assert isinstance(parse_day(text, today=TODAY), dt.date)
-    except UsageError:
-        pass
 
 
 @pytest.mark.parametrize(

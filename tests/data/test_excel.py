@@ -37,9 +37,40 @@ def test_file_begins_with_a_byte_order_mark_and_lines_end_in_crlf() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["=1+1", "+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "=", "-", "--", '=HYPERLINK("x")', "+cmd|' /C calc'!A0",
-     "00042", "0", "42", "1234567890123456789", "1e5", "1E+5", "1.5", "1,000", "2024-01-15", "1/2", "12:30", "1-2", " 007 ",
-     "10.0.19045", "3.14e-2", "\t1"],
+    [
+        "=1+1",
+        "+1",
+        "-1+1",
+        "@SUM(A1)",
+        "\t=1",
+        "\r=1",
+        "\n=1",
+        " =1",
+        "=",
+        "-",
+        "--",
+        '=HYPERLINK("x")',
+        "+cmd|' /C calc'!A0",
+        "00042",
+        "0",
+        "42",
+        "1234567890123456789",
+        "1e5",
+        "1E+5",
+        "1.5",
+        "1,000",
+        "2024-01-15",
+        "1/2",
+        "12:30",
+        "1-2",
+        " 007 ",
+        "10.0.19045",
+        "3.14e-2",
+        "\t1",
+        "\tx",
+        "\rx",
+        "\nx",
+    ],
 )
 def test_text_that_would_run_or_be_rewritten_is_led_by_an_apostrophe(text: str) -> None:
     assert cells("Edm.String", text) == [f"'{text}"]
@@ -47,8 +78,31 @@ def test_text_that_would_run_or_be_rewritten_is_led_by_an_apostrophe(text: str) 
 
 @pytest.mark.parametrize(
     "text",
-    ["LAPTOP-01", "a=b", "x@y.z", "1a", "v1.2", "Windows 10", "5 devices", "é", "'quoted'", "", "ff0000e1-aaaa-0000-0000-000000000001",
-     "a\r\nb", "{1}", "(5)", "#N/A", "E5", "1e", "e", ".", ":", "/", "N/A", "\u0660\u0661"],
+    [
+        "LAPTOP-01",
+        "a=b",
+        "x@y.z",
+        "1a",
+        "v1.2",
+        "Windows 10",
+        "5 devices",
+        "é",
+        "'quoted'",
+        "",
+        "ff0000e1-aaaa-0000-0000-000000000001",
+        "a\r\nb",
+        "{1}",
+        "(5)",
+        "#N/A",
+        "E5",
+        "1e",
+        "e",
+        ".",
+        ":",
+        "/",
+        "N/A",
+        "\u0660\u0661",
+    ],
 )
 def test_ordinary_text_is_left_alone(text: str) -> None:
     assert cells("Edm.String", text) == [text]
@@ -95,7 +149,9 @@ def test_dates_are_for_the_spreadsheet_to_read(edm_type: str, text: str) -> None
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.from_regex(r"[=+@\-\s]{0,2}[0-9eE.,:/ -]{0,6}"))
+@given(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.from_regex(r"[=+@\-\s]{0,2}[0-9eE.,:/ -]{0,6}")
+)
 def test_no_cell_begins_like_a_formula_and_none_changes_otherwise(text: str) -> None:
     (cell,) = cells("Edm.String", text)
     assert cell.removeprefix("'" if cell != text else "") == text

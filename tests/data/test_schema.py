@@ -64,8 +64,19 @@ def test_point_in_time_is_exact_to_the_microsecond_and_cut_beyond(text: str, val
 
 @pytest.mark.parametrize(
     "text",
-    ["", "yesterday", "2024-02-30T00:00:00Z", "2024-01-01T24:00:00Z", "2024-13-01T00:00:00Z", "20240101", "1/2/2024",
-     "2024-01-01T00:00:00.Z", "10000-01-01T00:00:00Z", "2024-01-01T00:00:00+25:00", "2024-01-01T00:00:00ZZ"],
+    [
+        "",
+        "yesterday",
+        "2024-02-30T00:00:00Z",
+        "2024-01-01T24:00:00Z",
+        "2024-13-01T00:00:00Z",
+        "20240101",
+        "1/2/2024",
+        "2024-01-01T00:00:00.Z",
+        "10000-01-01T00:00:00Z",
+        "2024-01-01T00:00:00+25:00",
+        "2024-01-01T00:00:00ZZ",
+    ],
 )
 def test_text_that_is_no_point_in_time_is_refused(text: str) -> None:
     with pytest.raises(ProtocolError, match=r"property p holds a text that is no Edm\.DateTimeOffset") as caught:

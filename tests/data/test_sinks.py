@@ -88,8 +88,27 @@ def csv_rows(data: bytes) -> list[list[str]]:
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(
-    ["", '"', '""', "a,b", "line\r\nbreak", "\n", "\r", "\t", "NULL", "null", " padded ", "'", "\u2028", "\ufeff",
-     "\U0001f469\u200d\U0001f4bb", "=1+1", "00042", "\x00", "x" * 300]
+    [
+        "",
+        '"',
+        '""',
+        "a,b",
+        "line\r\nbreak",
+        "\n",
+        "\r",
+        "\t",
+        "NULL",
+        "null",
+        " padded ",
+        "'",
+        "\u2028",
+        "\ufeff",
+        "\U0001f469\u200d\U0001f4bb",
+        "=1+1",
+        "00042",
+        "\x00",
+        "x" * 300,
+    ]
 )
 times = st.sampled_from(
     ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z", "2024-02-29T23:59:59.1Z", "2024-01-01T00:00:00+02:00"]
@@ -127,20 +146,24 @@ def test_large_tables_do_not_depend_on_the_page_size(
     fmt: FileFormat, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parquet_sink, "row_group_rows", lambda _: 512)
-    rows = [{**ORDINARY, "id": i, "text": f"row {i % 97}" if i % 5 else None} for i in range(10_000 if size > 7 else 700)]
+    rows = [
+        {**ORDINARY, "id": i, "text": f"row {i % 97}" if i % 5 else None} for i in range(10_000 if size > 7 else 700)
+    ]
     whole = written(fmt, batches(rows))
     assert written(fmt, batches(rows, range(size, len(rows), size))) == whole
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tables)
 def test_csv_and_parquet_hold_equal_values(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     # DuckDB's reader takes a NUL for the end; the csv module below reads it.
     readable = [{k: v.replace("\x00", "~") if k == "text" and v else v for k, v in row.items()} for row in rows]
     (tmp_path / "t.parquet").write_bytes(written(FileFormat("parquet"), batches(readable)))
     (tmp_path / "t.csv").write_bytes(written(FileFormat("csv"), batches(readable)))
-    types = "{'id':'BIGINT','flag':'BOOLEAN','ratio':'DOUBLE','price':'DECIMAL(18,4)','text':'VARCHAR'," \
+    types = (
+        "{'id':'BIGINT','flag':'BOOLEAN','ratio':'DOUBLE','price':'DECIMAL(18,4)','text':'VARCHAR',"
         "'when':'VARCHAR','day':'DATE'}"
+    )
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone='UTC'")
         columns = 'id, flag, ratio, price, "text", epoch_us("when"::TIMESTAMPTZ), "day"'
@@ -217,20 +240,26 @@ def test_additional_column_stands_last(fmt: FileFormat) -> None:
 
 
 @every_format
-@pytest.mark.parametrize("error", [OutputError("disk full"), BrokenPipeError(32, "gone"), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize(
+    "error", [OutputError("disk full"), BrokenPipeError(32, "gone"), KeyboardInterrupt()], ids=repr
+)
 @pytest.mark.parametrize("after", [0, 5000])
 def test_error_of_the_stream_comes_out_as_it_was_raised(fmt: FileFormat, error: BaseException, after: int) -> None:
     stream = Collected(error, after)
     chance = random.Random(1)
     rows = [{**ORDINARY, "id": i, "text": chance.randbytes(200).hex()} for i in range(3000)]
-    sink = None
-    with pytest.raises(type(error)) as caught:
-        sink = fmt.open(stream, SCHEMA, additional=False, provenance={})
+    sinks = []
+
+    def write() -> None:
+        sinks.append(fmt.open(stream, SCHEMA, additional=False, provenance={}))
         for part in batches(rows, range(300, 3000, 300)):
-            sink.write(part)
-        sink.close()
+            sinks[0].write(part)
+        sinks[0].close()
+
+    with pytest.raises(type(error)) as caught:
+        write()
     assert str(caught.value) == str(error)
-    if sink is not None:
+    for sink in sinks:
         sink.abandon()
 
 

@@ -1,0 +1,126 @@
+"""A slice counts only when its rows are counted, inside its range, and their keys were looked at."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+
+import pyarrow as pa
+import pytest
+
+from intune_dw_cli.data.datekey import DateKeyRange
+from intune_dw_cli.data.schema import CollectionSchema
+from intune_dw_cli.errors import FilterIgnoredError
+from intune_dw_cli.export import tally as tally_module
+from intune_dw_cli.export.tally import SliceTally
+
+Batches = Callable[..., pa.RecordBatch]
+MONDAY, TUESDAY, WEDNESDAY = 20240101, 20240102, 20240103
+OPEN = DateKeyRange()
+DAY = DateKeyRange.day(dt.date(2024, 1, 2))
+UNTIL = DateKeyRange(None, dt.date(2024, 1, 2))
+SINCE = DateKeyRange(dt.date(2024, 1, 2), None)
+NOTHING: frozenset[str] = frozenset()
+
+
+def test_rows_and_pages_and_days_are_counted(schema: CollectionSchema, batch_of: Batches) -> None:
+    tally = SliceTally(schema, OPEN)
+    tally.observe(batch_of((1, TUESDAY), (2, WEDNESDAY)), NOTHING)
+    tally.observe(batch_of(), NOTHING)
+    tally.observe(batch_of((3, MONDAY), (4, None)), NOTHING)
+    tally.observe(batch_of((5, None)), NOTHING)
+    assert (tally.rows, tally.pages) == (5, 4)
+    assert (tally.first_date_key, tally.last_date_key) == (MONDAY, WEDNESDAY)
+
+
+@pytest.mark.parametrize("days", [DAY, UNTIL, SINCE], ids=str)
+def test_rows_inside_the_range_are_accepted(days: DateKeyRange, schema: CollectionSchema, batch_of: Batches) -> None:
+    tally = SliceTally(schema, days)
+    tally.observe(batch_of((1, TUESDAY)), NOTHING)
+    assert tally.rows == 1
+
+
+@pytest.mark.parametrize(
+    ("days", "outside"),
+    [(DAY, MONDAY), (DAY, WEDNESDAY), (UNTIL, WEDNESDAY), (SINCE, MONDAY), (DAY, None), (UNTIL, None), (SINCE, None)],
+    ids=str,
+)
+def test_a_row_outside_the_range_or_without_day_is_refused(
+    days: DateKeyRange, outside: int | None, schema: CollectionSchema, batch_of: Batches
+) -> None:
+    tally = SliceTally(schema, days)
+    tally.observe(batch_of((1, TUESDAY)), NOTHING)
+    with pytest.raises(FilterIgnoredError):
+        tally.observe(batch_of((2, TUESDAY), (3, outside), (4, TUESDAY)), NOTHING)
+
+
+@pytest.mark.parametrize("days", [DAY, OPEN], ids=["one-day", "all-days"])
+def test_rows_that_repeat_a_key_are_counted_across_pages(
+    days: DateKeyRange, schema: CollectionSchema, batch_of: Batches
+) -> None:
+    tally = SliceTally(schema, days)
+    tally.observe(batch_of((1, TUESDAY), (2, TUESDAY), (1, TUESDAY)), NOTHING)
+    tally.observe(batch_of((2, TUESDAY), (3, TUESDAY), (1, TUESDAY)), NOTHING)
+    assert tally.duplicates() == 3
+
+
+def test_the_same_id_on_another_day_is_another_row(schema: CollectionSchema, batch_of: Batches) -> None:
+    tally = SliceTally(schema, OPEN)
+    tally.observe(batch_of((1, MONDAY), (1, TUESDAY), (1, None), (None, MONDAY), (1, None)), NOTHING)
+    assert tally.duplicates() == 1
+
+
+def test_within_a_day_the_day_alone_is_a_key_of_one_row(schema: CollectionSchema, batch_of: Batches) -> None:
+    by_day = CollectionSchema("things", schema.columns, ("dateKey",), "dateKey")
+    tally = SliceTally(by_day, DAY)
+    assert tally.duplicates() == 0
+    tally.observe(batch_of((1, TUESDAY)), NOTHING)
+    assert tally.duplicates() == 0
+    tally.observe(batch_of((2, TUESDAY)), NOTHING)
+    assert tally.duplicates() == 1
+
+
+def test_without_key_nothing_is_said_of_duplicates(schema: CollectionSchema, batch_of: Batches) -> None:
+    tally = SliceTally(CollectionSchema("things", schema.columns, (), "dateKey"), OPEN)
+    tally.observe(batch_of((1, MONDAY), (1, MONDAY)), NOTHING)
+    assert tally.duplicates() is None
+
+
+def test_beyond_the_limit_keys_are_let_go_and_nothing_is_said_of_duplicates(
+    schema: CollectionSchema, batch_of: Batches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tally_module, "_KEY_ROWS", 3)
+    tally = SliceTally(schema, OPEN)
+    tally.observe(batch_of((1, MONDAY), (1, MONDAY), (2, MONDAY)), NOTHING)
+    assert tally.duplicates() == 1
+    tally.observe(batch_of((1, MONDAY)), NOTHING)
+    assert (tally.duplicates(), tally._keys) == (None, [])
+    tally.observe(batch_of(), NOTHING)
+    assert (tally.duplicates(), tally.rows) == (None, 4)
+
+
+def test_a_slice_without_rows_has_no_duplicates_and_lacks_nothing(schema: CollectionSchema, batch_of: Batches) -> None:
+    tally = SliceTally(schema, DAY)
+    tally.observe(batch_of(), frozenset({"text"}))
+    assert (tally.duplicates(), tally.absent, tally.pages) == (0, (), 1)
+
+
+def test_absent_is_what_no_page_with_rows_had_in_the_order_of_the_columns(
+    schema: CollectionSchema, batch_of: Batches
+) -> None:
+    tally = SliceTally(schema, OPEN)
+    tally.observe(batch_of((1, MONDAY)), frozenset({"text", "id", "dateKey"}))
+    assert tally.absent == ("id", "dateKey", "text")
+    tally.observe(batch_of(), NOTHING)
+    tally.observe(batch_of((2, MONDAY)), frozenset({"text"}))
+    assert tally.absent == ("text",)
+    tally.observe(batch_of((2, MONDAY)), frozenset({"id"}))
+    assert tally.absent == ()
+
+
+def test_a_collection_without_datekey_has_no_range_to_be_outside_of(
+    schema: CollectionSchema, batch_of: Batches
+) -> None:
+    tally = SliceTally(CollectionSchema("things", schema.columns, ("id",), None), OPEN)
+    tally.observe(batch_of((1, None), (2, 5)), NOTHING)
+    assert (tally.rows, tally.duplicates(), tally.first_date_key) == (2, 0, None)
