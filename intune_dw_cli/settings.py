@@ -13,6 +13,7 @@ from pathlib import Path
 from intune_dw_cli.errors import SignInError, UsageError
 from intune_dw_cli.identity.clouds import Cloud, cloud_named, customised
 from intune_dw_cli.identity.credentials import (
+    AccessToken,
     Browser,
     Certificate,
     ClientSecret,
@@ -22,7 +23,7 @@ from intune_dw_cli.identity.credentials import (
     FederatedToken,
     ManagedIdentity,
 )
-from intune_dw_cli.identity.environment import CERTIFICATE_PASSWORD, proof_in
+from intune_dw_cli.identity.environment import CERTIFICATE_PASSWORD, CLIENT_ID, proof_in
 from intune_dw_cli.identity.profiles import (
     BROWSER,
     CERTIFICATE,
@@ -36,10 +37,21 @@ from intune_dw_cli.identity.profiles import (
 from intune_dw_cli.identity.secret import Secret, read_secret
 from intune_dw_cli.service.feed import FeedUrl
 
-_SIGN_IN = (
-    "Sign in with: intune-dw login. For unattended runs set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET "
-    "(or AZURE_CLIENT_CERTIFICATE_PATH), or a ready token in INTUNE_DW_ACCESS_TOKEN."
+UNATTENDED = (
+    "For unattended runs set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET (or "
+    "AZURE_CLIENT_CERTIFICATE_PATH), or a ready token in INTUNE_DW_ACCESS_TOKEN."
 )
+_SIGN_IN = f"Sign in with: intune-dw login. {UNATTENDED}"
+_DEFAULT_CLOUD = "public"
+_WORDS: Mapping[type[Credential], str] = {
+    Browser: "browser",
+    DeviceCode: "device code",
+    ClientSecret: "client secret",
+    Certificate: "certificate",
+    ManagedIdentity: "managed identity",
+    FederatedToken: "federated token",
+    AccessToken: "ready access token",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +65,9 @@ class Given:
     client_id: str | None = None
     cloud: str | None = None
     authority_host: str | None = None
+    graph_url: str | None = None
+    resource: str | None = None
+    feed_hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +82,7 @@ class Settings:
         credential: How to prove who we are, None where nothing offers itself.
         profile_name: The profile that was used.
         profile: Its content; an empty one where there is none.
-        origins: Where each value came from, by name.
+        origins: Where each value came from, by name; what is not in it is a default.
     """
 
     feed_url: str | None
@@ -85,8 +100,8 @@ class Settings:
         if not self.feed_url:
             raise UsageError(
                 "no feed URL is known",
-                hint="Give --url URL or set INTUNE_DW_URL to the OData feed of the Intune admin center (Reports > Data "
-                "warehouse), store it with `intune-dw login`, or try the tool with --sandbox.",
+                hint="Run: intune-dw login. Or give --url URL or set INTUNE_DW_URL, the OData feed of the Intune admin "
+                "center (Reports > Data warehouse). To try the tool without an account: --sandbox.",
             )
         return FeedUrl.parse(self.feed_url, api_version=self.api_version, allowed_hosts=self.cloud.feed_hosts)
 
@@ -107,6 +122,27 @@ class Settings:
             username=self.profile.username,
         )
 
+    def told(self) -> list[tuple[str, str, str]]:
+        """Return (name, value, where it came from) of each setting that has a value; never a secret."""
+        values = {
+            "profile": self.profile_name,
+            "url": self.feed_url,
+            "api_version": self.api_version,
+            "tenant": self.tenant,
+            "client_id": self.client_id,
+            "cloud": self.cloud.name,
+            "authority_host": self.cloud.authority_host,
+            "graph_url": self.cloud.graph_url,
+            "resource": self.cloud.resource,
+            "feed_host": " ".join(self.cloud.feed_hosts),
+            "sign-in": described(self.credential) if self.credential else None,
+        }
+        return [
+            (name.replace("_", "-"), value, self.origins.get(name, "default"))
+            for name, value in values.items()
+            if value is not None
+        ]
+
 
 def resolve(given: Given, environ: Mapping[str, str], store: ProfileStore) -> Settings:
     """Merge what was given, the environment's credentials and a profile.
@@ -117,23 +153,48 @@ def resolve(given: Given, environ: Mapping[str, str], store: ProfileStore) -> Se
         UsageError: the named profile does not exist, the profile file is broken, or a value is not fit.
     """
     name = given.profile or store.default()
-    profile = store.load(name) if name else Profile()
+    return merge(given, environ, name, store.load(name) if name else None)
+
+
+def merge(
+    given: Given, environ: Mapping[str, str], name: str | None, stored: Profile | None, *, prove: bool = True
+) -> Settings:
+    """Merge as `resolve` does, with a profile at hand; `stored` is None where there is none yet.
+
+    Args:
+        prove: Whether to look for a credential, too.
+
+    Raises:
+        UsageError: a value is not fit.
+    """
+    profile = stored or Profile()
     picker = _Picker(environ, name)
+    picker.name_origin(given, stored)
+    cloud_name = picker.pick("cloud", given.cloud, profile.cloud if stored else None) or _DEFAULT_CLOUD
+    # What a profile overrides belongs to its own cloud.
+    overrides = profile if cloud_name.strip().lower() == profile.cloud else Profile()
+    feed_hosts = overrides.feed_hosts
+    if given.feed_hosts:
+        feed_hosts = given.feed_hosts
+        picker.pick("feed_host", " ".join(feed_hosts), None)
+    elif feed_hosts:
+        picker.pick("feed_host", None, " ".join(feed_hosts))
     cloud = customised(
-        cloud_named(picker.pick("cloud", given.cloud, profile.cloud if name else None) or "public"),
-        authority_host=picker.pick("authority_host", given.authority_host, profile.authority_host),
-        graph_url=picker.pick("graph_url", None, profile.graph_url),
-        resource=picker.pick("resource", None, profile.resource),
-        feed_hosts=profile.feed_hosts,
+        cloud_named(cloud_name),
+        authority_host=picker.pick("authority_host", given.authority_host, overrides.authority_host),
+        graph_url=picker.pick("graph_url", given.graph_url, overrides.graph_url),
+        resource=picker.pick("resource", given.resource, overrides.resource),
+        feed_hosts=feed_hosts,
     )
+    client_id = picker.pick("client_id", given.client_id, profile.client_id)
     return Settings(
         feed_url=picker.pick("url", given.url, profile.feed_url),
         api_version=picker.pick("api_version", given.api_version, None),
         tenant=picker.pick("tenant", given.tenant, profile.tenant),
-        client_id=picker.pick("client_id", given.client_id, profile.client_id),
+        client_id=client_id,
         cloud=cloud,
-        credential=picker.credential(profile),
-        profile_name=name,
+        credential=picker.credential(profile, client_id) if prove else None,
+        profile_name=name if stored else None,
         profile=profile,
         origins=picker.origins,
     )
@@ -147,6 +208,11 @@ class _Picker:
         self._profile_name = profile_name
         self.origins: dict[str, str] = {}
 
+    def name_origin(self, given: Given, stored: Profile | None) -> None:
+        if stored is not None:
+            self.pick("profile", given.profile, None)
+            self.origins.setdefault("profile", "the default profile")
+
     def pick(self, name: str, given: str | None, stored: str | None) -> str | None:
         if given:
             variable = next((v for v in _variables(name) if self._environ.get(v) == given), None)
@@ -156,41 +222,56 @@ class _Picker:
             self.origins[name] = f"profile {self._profile_name}"
         return stored
 
-    def credential(self, profile: Profile) -> Credential | None:
+    def credential(self, profile: Profile, client_id: str | None) -> Credential | None:
         proof = proof_in(self._environ)
         if proof is not None:
-            self.origins["credential"] = f"environment ({proof[0]})"
+            self.origins["sign-in"] = f"environment ({proof[0]})"
             return proof[1]
         if profile.method is not None:
-            self.origins["credential"] = f"profile {self._profile_name} ({profile.method})"
-            return credential_of(profile.method, profile.credential_path, self._environ)
+            self.origins["sign-in"] = f"profile {self._profile_name}"
+            return credential_of(profile.method, profile.credential_path, self._environ, client_id=client_id)
         return None
 
 
 def _variables(name: str) -> tuple[str, ...]:
-    azure = {"tenant": "AZURE_TENANT_ID", "client_id": "AZURE_CLIENT_ID", "authority_host": "AZURE_AUTHORITY_HOST"}
+    azure = {"tenant": "AZURE_TENANT_ID", "client_id": CLIENT_ID, "authority_host": "AZURE_AUTHORITY_HOST"}
     own = f"INTUNE_DW_{name.upper()}"
     return (own, azure[name]) if name in azure else (own,)
 
 
-def credential_of(method: str, path: str | None, environ: Mapping[str, str]) -> Credential:
+def described(credential: Credential) -> str:
+    """Return a credential in words, never the secret in it."""
+    if isinstance(credential, Certificate | FederatedToken):
+        return f"{_WORDS[type(credential)]} {credential.path}"
+    return _WORDS[type(credential)]
+
+
+def credential_of(
+    method: str, path: str | None, environ: Mapping[str, str], *, client_id: str | None = None
+) -> Credential:
     """Return the credential of a way of signing in (a name of identity.profiles.METHODS).
 
     Args:
+        method: The way.
         path: The file with the client secret, certificate or federated token, where the way has one.
-        environ: For the certificate's password and a managed identity's client id.
+        environ: For the certificate's password.
+        client_id: Of a user-assigned managed identity.
 
     Raises:
-        UsageError: the file is not named or cannot be read.
+        UsageError: the file cannot be read.
+        SignInError: the profile has a secret that was given on stdin, and so is not kept.
     """
     if method == BROWSER:
         return Browser()
     if method == DEVICE_CODE:
         return DeviceCode()
     if method == MANAGED_IDENTITY:
-        return ManagedIdentity(environ.get("AZURE_CLIENT_ID", "").strip() or None)
+        return ManagedIdentity(client_id)
     if not path:
-        raise UsageError(f"signing in by {method} needs a file, and none is named", hint="Run: intune-dw login")
+        raise SignInError(
+            "this profile signs in with a client secret that was typed in, and a secret is never kept",
+            hint="Set AZURE_CLIENT_SECRET, or let the profile know a file: intune-dw login --client-secret-file FILE",
+        )
     if method == SECRET_FILE:
         return ClientSecret(read_secret(Path(path), "client secret"))
     if method == CERTIFICATE:

@@ -23,6 +23,7 @@ from intune_dw_cli.data.datekey import from_date_key, to_date_key
 _LONGEST = 300
 _MOST_ROWS = 200
 _MOST_RUNS = 12
+_MOST_THIN = 4
 _MOST_DAYS = 4000
 _DAY = dt.timedelta(days=1)
 _OPEN = ("manual", "failed")
@@ -90,6 +91,11 @@ class _Archive:
         return len(self.feeds) > 1 or any(h.feed > 1 for h in self.holdings)
 
     @property
+    def newest_feed(self) -> int:
+        """The feed that the last run read; what an older one had cannot be fetched any more."""
+        return max((h.feed for h in self.holdings), default=1)
+
+    @property
     def drift(self) -> Mapping[str, Any] | None:
         """Differences of the service's model, None where they were not looked for."""
         return self._content.get("drift")
@@ -111,7 +117,16 @@ class _Archive:
 
     def label(self, holding: _Holding) -> _Html:
         """Return a collection's name, with its feed where there are several."""
-        return _Html(_word(holding.name) + (_el("small", f" feed {holding.feed}") if self.several else ""))
+        return _Html(_humped(holding.name) + (_small(f"feed {holding.feed}") if self.several else ""))
+
+    def labels(self, holdings: Sequence[_Holding]) -> _Html:
+        """Return the names of collections, or how many they are where they are all that have days."""
+        feeds = sorted({h.feed for h in holdings})
+        daily = [h for h in self.holdings if h.days is not None and h.feed in feeds]
+        where = _small(f"feed {', '.join(map(str, feeds))}") if self.several else ""
+        everywhere = len(holdings) == len(daily) > 3
+        names = _escape(f"all {len(daily)} daily collections") if everywhere else _names([h.name for h in holdings])
+        return _Html(names + where)
 
 
 @dataclass(frozen=True)
@@ -322,48 +337,63 @@ def _group_of(step: Mapping[str, Any]) -> _Html:
 
 
 def _missing_days(archive: _Archive) -> _Html | None:
-    rows = []
+    """Return the days that are not held. A run that did not happen is missing everywhere: collections share a row."""
+    found: dict[tuple[tuple[dt.date, ...], str], list[_Holding]] = {}
     for holding in archive.holdings:
-        lost = holding.gap_days("lost")
-        at_risk = sorted(
-            (day, str(risk.get("lost_on")))
-            for risk in holding.gaps.get("at_risk") or ()
-            if (day := _date(risk["date_key"]))
-        )
-        if lost:
-            rows.append((archive.label(holding), "Lost for good", _runs(lost), "The service has dropped them."))
-        if at_risk:
-            days = [day for day, _ in at_risk]
-            command = f"intune-dw backup ARCHIVE --from {days[0]} --to {days[-1]}"
-            until = _Html(_escape(f"The first is lost on {at_risk[0][1]}. ") + _code(command))
-            rows.append((archive.label(holding), "Can still be fetched", _runs(days), until))
+        dates = {d: str(r.get("lost_on")) for r in holding.gaps.get("at_risk") or () if (d := _date(r.get("date_key")))}
+        if lost := holding.gap_days("lost"):
+            found.setdefault((tuple(lost), ""), []).append(holding)
+        if dates:
+            until = dates[min(dates)] if holding.feed == archive.newest_feed else ""
+            found.setdefault((tuple(sorted(dates)), until), []).append(holding)
+    rows = [
+        (_runs(days), archive.labels(held), *_remedy(days, until))
+        for (days, until), held in sorted(found.items(), key=_first)
+    ]
     if not rows:
         return None
     return _group(
         "Missing days",
         "Days of a daily snapshot that are not in the archive.",
-        _table(("Collection", "State", "Days", "What to do"), rows, "Missing days by collection"),
+        _table(("Days", "Collections", "State", "What to do"), rows, "Missing days"),
     )
+
+
+def _remedy(days: Sequence[dt.date], until: str) -> tuple[str, _Html]:
+    if not until:
+        return "Lost for good", _escape("Nothing: no feed has them any more.")
+    words = f"intune-dw backup ARCHIVE --from {days[0]} --to {days[-1]}".split()
+    command = _el("code", _Html(" ".join(_el("span", word, class_="day") for word in words)))
+    return "Can still be fetched", _Html(_dates(f"The first is lost on {until}.") + _el("div", command))
 
 
 def _odd_days(archive: _Archive) -> _Html | None:
     rows: list[tuple[_Html, str, _Html]] = []
+    empty: dict[tuple[dt.date, ...], list[_Holding]] = {}
     for holding in archive.holdings:
-        empty = holding.gap_days("empty")
+        if days := holding.gap_days("empty"):
+            empty.setdefault(tuple(days), []).append(holding)
         thin = [t for t in holding.gaps.get("thin") or () if _date(t.get("date_key"))]
-        if empty:
-            rows.append((archive.label(holding), "No rows", _runs(empty)))
         if thin:
-            shown = [f"{_date(t['date_key'])}: {_number(t['rows'])} rows, usual {_number(t['median'])}" for t in thin]
-            text = "; ".join(shown[:_MOST_RUNS]) + _and_more(len(shown) - _MOST_RUNS)
-            rows.append((archive.label(holding), "Few rows", _word(text)))
+            newest = [
+                f"{_date(t['date_key'])}: {_number(t['rows'])}, usual {_number(t['median'])}"
+                for t in thin[-_MOST_THIN:]
+            ]
+            text = ("the newest: " if len(thin) > _MOST_THIN else "") + "; ".join(newest)
+            rows.append((archive.label(holding), "Few rows", _Html(_dates(text) + _small(_count(len(thin), "day")))))
+    rows = [(archive.labels(held), "No rows", _runs(days)) for days, held in sorted(empty.items(), key=_first)] + rows
     if not rows:
         return None
     return _group(
         "Days that look wrong",
         "Held, with no rows or with under half the median of the three days before and after.",
-        _table(("Collection", "What", "Days"), rows, "Days with no or few rows"),
+        _table(("Collections", "What", "Days"), rows, "Days with no or few rows"),
     )
+
+
+def _first(item: tuple[Any, Any]) -> Any:
+    """Return what groups are sorted by: their days, and the first collection's place is kept."""
+    return item[0]
 
 
 def _warnings(archive: _Archive) -> _Html | None:
@@ -375,15 +405,14 @@ def _warnings(archive: _Archive) -> _Html | None:
 
 def _losses(archive: _Archive) -> list[_Html]:
     """Return the days that the service drops next, soonest first; a feed that was left has nothing to lose."""
-    newest = max((h.feed for h in archive.holdings), default=1)
     by_day: dict[tuple[str, int], list[str]] = {}
     for holding in archive.holdings:
         loss = holding.gaps.get("next_loss")
-        if loss and holding.feed == newest:
+        if loss and holding.feed == archive.newest_feed:
             by_day.setdefault((str(loss["lost_on"]), int(loss["date_key"])), []).append(holding.name)
     if not by_day:
         return []
-    rows = [(_el("b", lost_on), _iso(key), _names(names)) for (lost_on, key), names in sorted(by_day.items())]
+    rows = [(_dates(lost_on), _dates(_iso(key)), _names(names)) for (lost_on, key), names in sorted(by_day.items())]
     return [
         _group(
             "Upcoming losses",
@@ -420,13 +449,13 @@ def _daily(holdings: Sequence[_Holding], feed: int) -> list[_Html]:
         return []
     rows = [
         (
-            _Html(_word(h.name) + _retention(h)),
+            _Html(_humped(h.name) + _retention(h)),
             _badge(str(h.raw.get("state"))),
             _number(h.rows),
             _day_span(h),
             _number(len(h.parts)),
             _size(h.bytes),
-            _bar_chart(h, f"f{feed}c{number}"),
+            _Html(_bar_chart(h, f"f{feed}c{number}") + _most(h)),
         )
         for number, h in enumerate(holdings, 1)
     ]
@@ -445,17 +474,22 @@ def _whole(holdings: Sequence[_Holding]) -> list[_Html]:
     return [_el("h3", "Without days"), _table(columns, rows, "Collections without days")]
 
 
+def _most(holding: _Holding) -> str:
+    held = holding.days.held if holding.days else []
+    return _small(f"most {_number(max(held))} a day") if held else ""
+
+
 def _retention(holding: _Holding) -> str:
     days = holding.raw.get("retention_days")
-    return _el("small", f"the service keeps {days} days") if days else ""
+    return _small(f"retention {days} days") if days else ""
 
 
 def _day_span(holding: _Holding) -> _Html:
     with_rows = [day for day, rows in holding.rows_by_day.items() if rows]
     if not with_rows:
-        return _escape("none")
+        return _escape("none held")
     ends = f"{with_rows[0]} to {with_rows[-1]}" if len(with_rows) > 1 else str(with_rows[0])
-    return _Html(_escape(ends) + _el("small", _count(len(with_rows), "day") + " with rows"))
+    return _Html(_dates(ends) + _small(_count(len(with_rows), "day")))
 
 
 _CHART_WIDTH = 240.0
@@ -565,9 +599,7 @@ def _charts(archive: _Archive) -> _Html:
     rows = [
         (
             _word(str(c.get("group") or "")),
-            _Html(
-                _word(str(c.get("title") or c.get("item"))) + (_el("small", "optional") if c.get("optional") else "")
-            ),
+            _Html(_word(str(c.get("title") or c.get("item"))) + (_small("optional") if c.get("optional") else "")),
             _badge(str(c.get("state"))),
             _chart_files(c.get("files") or ()),
         )
@@ -644,7 +676,7 @@ def _sign_off() -> _Html:
         _el(
             "tr",
             _el("th", role, scope="row"),
-            *(_el("td", data_label=label) for label in ("Name", "Date", "Signature")),
+            *(_el("td", _Html(""), data_label=label) for label in ("Name", "Date", "Signature")),
         )
         for role in ("Backed up by", "Verified by", "Move approved by")
     ]
@@ -688,10 +720,7 @@ def _escape(text: str) -> _Html:
 def _seen(char: str) -> str:
     """Return a character so that it can be seen and does nothing: controls and text direction marks get names."""
     kind = unicodedata.category(char)
-    if kind == "Cc":
-        code = ord(char)
-        return chr(0x2400 + code) if code < 0x20 else f"[U+{code:04X}]"
-    if kind in ("Cs", "Zl", "Zp") or (kind == "Cf" and char not in _JOINERS):
+    if kind in ("Cc", "Cs", "Zl", "Zp") or (kind == "Cf" and char not in _JOINERS):
         return f"[U+{ord(char):04X}]"
     return char
 
@@ -702,6 +731,16 @@ _JOINERS = "\u200c\u200d"
 def _word(text: str) -> _Html:
     """Return what the service or a user named, kept apart in its direction and bounded in length."""
     return _el("bdi", _cut(text))
+
+
+def _humped(name: str) -> _Html:
+    """Return a long name that may break before its capitals."""
+    return _el("bdi", _Html("<wbr>".join(map(_escape, re.split(r"(?<=[a-z])(?=[A-Z])", _cut(name))))))
+
+
+def _small(text: str) -> _Html:
+    """Return the small print below a value; the blank keeps them apart where the page is read as text."""
+    return _Html(f" {_el('small', text)}")
 
 
 def _code(text: Any) -> _Html:
@@ -734,7 +773,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], caption: str, 
             "tr",
             _el("th", row[0], scope="row"),
             *(
-                _el("td", cell, data_label=label, **kind)
+                _el("td", _el("div", cell), data_label=label, **kind)
                 for cell, label, kind in zip(row[1:], labels[1:], kinds[1:], strict=True)
             ),
         )
@@ -754,7 +793,15 @@ def _and_more(number: int) -> str:
 
 
 def _runs(days: Sequence[dt.date]) -> _Html:
-    return _Html(_escape(_runs_text(days)) + _el("small", _count(len(days), "day")))
+    return _Html(_dates(_runs_text(days)) + _small(_count(len(days), "day")))
+
+
+def _dates(text: str) -> _Html:
+    """Return text whose dates stay on one line."""
+    return _Html(_DATE.sub(r'<span class="day">\g<0></span>', _escape(text)))
+
+
+_DATE = re.compile(r"\b\d{4}-\d\d-\d\d\b", re.ASCII)
 
 
 def _runs_text(days: Sequence[dt.date]) -> str:
@@ -821,7 +868,9 @@ p{margin:4px 0 8px}
 small{display:block;color:#555;font-size:.82rem;font-weight:400}
 code{font:.86em/1.4 ui-monospace,Consolas,Menlo,"DejaVu Sans Mono",monospace;overflow-wrap:anywhere;background:#f4f4f4;
 padding:1px 4px;border-radius:3px}
-bdi,caption,td,th{overflow-wrap:anywhere}
+p,li,dd,td bdi{overflow-wrap:anywhere}
+td,tbody th{overflow-wrap:break-word;max-width:26rem}
+.day{white-space:nowrap}
 dl{margin:12px 0}
 dl>div{display:grid;grid-template-columns:13rem 1fr;gap:0 16px;padding:4px 0;border-bottom:1px solid #e2e2e2}
 dt{color:#555}
@@ -849,7 +898,6 @@ thead th{border-bottom:2px solid #1a1a1a;font-size:.84rem;white-space:nowrap}
 tbody th{font-weight:600}
 .number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 .daily td:last-child{width:250px;padding-right:0}
-.daily th:first-child{max-width:260px}
 svg{display:block;width:240px;max-width:100%;height:auto}
 .axis{stroke:#1a1a1a;fill:none;stroke-width:1}
 .bar{fill:#1d5fa8}
@@ -871,15 +919,15 @@ dl>div{grid-template-columns:1fr}
 thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
 table,tbody,tr,th,td{display:block;width:auto}
 tr{border-bottom:1px solid #b5b5b5;padding:8px 0}
+td,tbody th{overflow-wrap:anywhere;max-width:none}
 tbody th,td{border:0;padding:1px 0}
 .number{text-align:left}
-td[data-label]{display:grid;grid-template-columns:6.5rem 1fr;gap:0 8px}
+td[data-label]{display:grid;grid-template-columns:6.5rem minmax(0,1fr);gap:0 8px}
 td[data-label]::before{content:attr(data-label);color:#555}
-td>*{grid-column:2}
+.daily td:last-child>div{width:100%}
 .daily td:last-child{display:block;width:auto;padding-top:4px}
 .daily td:last-child::before{display:none}
 .daily svg{width:100%}
-.daily th:first-child{max-width:none}
 .sign td,.sign td+td,.sign th:first-child{width:auto}
 .sign td{height:48px;align-items:end;border-bottom:1px solid #1a1a1a}
 .sign tr{border:0}
@@ -894,9 +942,11 @@ h2{font-size:13pt;margin-top:20pt}
 h3{font-size:10.5pt}
 table{font-size:8.5pt}
 small,.badge,thead th{font-size:7.8pt}
-h2,h3,caption,.legend,.group>p{break-after:avoid}
-thead{display:table-header-group}
-tr,svg,.steps li,dl>div,.hash{break-inside:avoid}
+h2,h3,h2+p,caption,.legend,.group>p,.proof p{break-after:avoid}
+thead{display:table-header-group;break-inside:avoid;break-after:avoid}
+tbody tr:first-child{break-before:avoid}
+td,tbody th{max-width:15rem}
+tr,svg,p,.steps li,dl>div{break-inside:avoid}
 .whole,header{break-inside:avoid}
 .daily td:last-child{width:176px}
 .daily svg{width:176px}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,14 +16,11 @@ from intune_dw_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from intune_dw_cli.cli.console import Terminal
-    from intune_dw_cli.identity.credentials import Configuration
-    from intune_dw_cli.identity.profiles import Profile, ProfileStore
-    from intune_dw_cli.identity.prompts import Prompt
+    from intune_dw_cli.identity.identity import Identity
+    from intune_dw_cli.identity.locations import Locations
+    from intune_dw_cli.identity.profiles import Profile
     from intune_dw_cli.service.access import Access
     from intune_dw_cli.settings import Settings
-
-_FIRST_PROFILE = "default"
-_STDIN = "-"
 
 
 @with_groups
@@ -93,9 +91,10 @@ def command(
 
     Next: intune-dw collections
     """
-    from intune_dw_cli.cli.connect import settings_of
+    from intune_dw_cli.cli.connect import open_identity, settings_of, tell_origins
     from intune_dw_cli.cli.console import Terminal
     from intune_dw_cli.cli.running import reported, stoppable
+    from intune_dw_cli.cli.sign_in import SignIn
     from intune_dw_cli.identity.profiles import (
         BROWSER,
         CERTIFICATE,
@@ -115,229 +114,102 @@ def command(
         FEDERATED_TOKEN_FILE: federated_token_file,
     }
     chosen = [(way, str(value) if not isinstance(value, bool) else None) for way, value in ways.items() if value]
-    with reported(terminal, "login"), stoppable(terminal) as stop:
+    with reported(terminal, "login"), stoppable(terminal, words="cancelling") as stop:
         if len(chosen) > 1:
             raise UsageError(
                 f"these ways of signing in exclude each other: {', '.join(way for way, _ in chosen)}",
                 hint="Give one of them.",
             )
+        if connection.sandbox:
+            raise UsageError("the sandbox tenant needs no sign-in", hint="Try: intune-dw collections --sandbox")
         if check:
             settings = settings_of(connection)
-        else:
-            method, path = chosen[0] if chosen else (None, None)
-            settings = sign_in(connection, terminal, stop, method, path, allow_plaintext_cache)
-        _show_access(connection, terminal, settings, stop)
+            tell_origins(terminal, connection, settings)
+            with open_identity(connection, settings, stop) as identity:
+                _show_access(connection, terminal, settings, identity, stop)
+            return
+        method, path = chosen[0] if chosen else (None, None)
+        with SignIn(connection, terminal, stop, method, path, allow_plaintext_cache) as done:
+            _show_access(connection, terminal, done.settings, done.identity, stop)
 
 
-def sign_in(
-    connection: Connection,
-    terminal: Terminal,
-    stop: threading.Event,
-    method: str | None,
-    path: str | None,
-    allow_plaintext: bool,
-) -> Settings:
-    """Sign in and store the profile. Asks for what is missing where a person is at the terminal.
-
-    Raises:
-        UsageError: something is missing and nobody can be asked, or is not fit.
-        SignInError: refused, declined or not done in time; no keyring and no plaintext allowed.
-    """
-    from dataclasses import replace
-
-    from intune_dw_cli.cli.connect import ca_bundle_of, settings_of
-    from intune_dw_cli.identity.browser import open_desktop_browser
-    from intune_dw_cli.identity.cache import open_cache
-    from intune_dw_cli.identity.identity import Identity
-    from intune_dw_cli.identity.locations import Locations
-    from intune_dw_cli.identity.profiles import ProfileStore
-
-    locations = Locations.from_environ(os.environ)
-    store = ProfileStore(locations)
-    name = connection.profile or store.default() or _FIRST_PROFILE
-    connection = ask_for_missing(_with_profile(connection, store, name), terminal)
-    settings = settings_of(connection)
-    profile = _profile(store, name, settings, method, path, allow_plaintext)
-    configuration = _configuration(settings, profile, path)
-    cache = open_cache(locations, allow_plaintext=profile.plaintext_cache) if configuration.is_user else None
-    identity = Identity(
-        configuration,
-        cache=cache,
-        ca_bundle=ca_bundle_of(connection),
-        talk=_Speaker(terminal),
-        open_browser=lambda url: open_desktop_browser(url, os.environ),
-        stop=stop,
-    )
-    try:
-        account = identity.sign_in()
-    finally:
-        identity.close()
-    if account is not None:
-        profile = replace(profile, username=account.username)
-    store.save(name, profile)
-    who = f"as {account.username}" if account else "as an app"
-    terminal.say(f"signed in {who}; profile {name} stored in {store.path}")
-    return settings_of(replace(connection, profile=name))
-
-
-def ask_for_missing(connection: Connection, terminal: Terminal) -> Connection:
-    """Ask for feed URL, tenant and client id where they are not known and a person is there to answer."""
-    from dataclasses import replace
-
-    from intune_dw_cli.cli.connect import settings_of
-
-    settings = settings_of(connection)
-    questions = {
-        "url": (settings.feed_url, "Feed URL (Intune admin center > Reports > Data warehouse: OData feed)"),
-        "tenant": (settings.tenant, "Tenant (Entra admin center > Overview: Tenant ID, or your domain)"),
-        "client_id": (settings.client_id, "Client ID (Entra admin center > App registrations > your app)"),
-    }
-    missing = {name: text for name, (value, text) in questions.items() if not value}
-    if not missing or not sys.stdin.isatty() or not sys.stderr.isatty():
-        return connection
-    terminal.say("Some things are not known yet; the README says how to register an app.")
-    answers = {name: typer.prompt(text, err=True).strip() for name, text in missing.items()}
-    return replace(connection, **answers)
-
-
-def _with_profile(connection: Connection, store: ProfileStore, name: str) -> Connection:
-    """Let a profile that is about to be made not be missed."""
-    from dataclasses import replace
-
-    return replace(connection, profile=name if name in store.list() else None)
-
-
-def _profile(
-    store: ProfileStore,
-    name: str,
-    settings: Settings,
-    method: str | None,
-    path: str | None,
-    allow_plaintext: bool,
-) -> Profile:
-    """Return what is to be stored: the settings as they are now, and the way of signing in."""
-    from dataclasses import replace
-
-    from intune_dw_cli.identity.browser import has_desktop
-    from intune_dw_cli.identity.environment import proof_in
-    from intune_dw_cli.identity.profiles import BROWSER, DEVICE_CODE, Profile
-
-    settings.feed()  # what is stored must be a feed URL
-    before = store.list().get(name, Profile())
-    if method is None:
-        method = before.method
-        path = before.credential_path
-        if method is None and proof_in(os.environ) is None:
-            method = BROWSER if has_desktop(os.environ) else DEVICE_CODE
-    cloud = settings.cloud
-    return replace(
-        before,
-        feed_url=settings.feed_url,
-        tenant=settings.tenant,
-        client_id=settings.client_id,
-        cloud=cloud.name,
-        authority_host=cloud.authority_host if "authority_host" in settings.origins else before.authority_host,
-        method=method,
-        credential_path=str(Path(path).expanduser().absolute()) if path and path != _STDIN else None,
-        plaintext_cache=allow_plaintext or before.plaintext_cache,
-    )
-
-
-def _configuration(settings: Settings, profile: Profile, path: str | None) -> Configuration:
-    """Return what this sign-in goes by: the chosen way, else what the environment offers."""
-    from dataclasses import replace
-
-    from intune_dw_cli.identity.credentials import ClientSecret
-    from intune_dw_cli.identity.secret import Secret
-    from intune_dw_cli.settings import credential_of
-
-    if path == _STDIN:
-        secret = ClientSecret(Secret(sys.stdin.readline().strip()))
-        return replace(settings, credential=secret).configuration()
-    if profile.method is not None:
-        credential = credential_of(profile.method, profile.credential_path, os.environ)
-        return replace(settings, credential=credential).configuration()
-    return settings.configuration()
-
-
-class _Speaker:
-    """Puts into words what a sign-in tells; on stderr, so that stdout stays clean."""
-
-    def __init__(self, terminal: Terminal) -> None:
-        self._terminal = terminal
-        self._said = 0.0
-
-    def __call__(self, prompt: Prompt) -> None:
-        from intune_dw_cli.cli.console import clean, duration_text
-        from intune_dw_cli.identity.prompts import BrowserMissing, BrowserOpened, CodeAwaited, CodeIssued
-
-        err = self._terminal.err
-        match prompt:
-            case BrowserOpened():
-                err.print("A browser window is open: sign in there. If it shows nothing, use --device-code.")
-            case BrowserMissing():
-                err.print("No browser can be opened here, so a code is used.")
-            case CodeIssued():
-                err.print(f"Open {clean(prompt.url)} in any browser and enter the code {clean(prompt.user_code)}")
-                err.print(
-                    f"Waiting for you to do so; the code is good for {duration_text(prompt.seconds)}. Ctrl-C cancels."
-                )
-            case CodeAwaited() if self._terminal.live:
-                err.print(f"\r{prompt.seconds:4.0f} s left ", end="")
-            case _:
-                pass
-
-
-def _show_access(connection: Connection, terminal: Terminal, settings: Settings, stop: threading.Event) -> None:
-    """Try what a backup needs, print the table, and leave with code 4 when the warehouse itself is not readable."""
-    from intune_dw_cli.cli.connect import open_identity, request_policy, tell_origins
+def _show_access(
+    connection: Connection, terminal: Terminal, settings: Settings, identity: Identity, stop: threading.Event
+) -> None:
+    """Try what a backup needs, print the table, and leave with the code of the warehouse's refusal if there is one."""
+    from intune_dw_cli.cli.connect import request_policy
     from intune_dw_cli.cli.progress import Reporter
     from intune_dw_cli.service.access import check_graph, check_warehouse
     from intune_dw_cli.service.transport import Transport
     from intune_dw_cli.service.warehouse import Warehouse
 
-    tell_origins(terminal, settings)
-    policy, reporter, feed = request_policy(connection), Reporter(terminal), settings.feed()
-    with open_identity(connection, settings, stop) as identity:
-        for warning in identity.warnings():
-            terminal.warn(warning)
-        transport = Transport(identity.warehouse, workers=1, policy=policy, observer=reporter, stop=stop)
-        graph = Transport(identity.graph, workers=1, policy=policy, observer=reporter, stop=stop)
-        found = [check_warehouse(Warehouse(feed, transport, allowed_hosts=settings.cloud.feed_hosts))]
-        found += check_graph(graph, settings.cloud.graph_url)
-    _print_access(terminal, settings, found)
-    if found[0].state != "works":
-        raise typer.Exit(4)
+    policy, reporter, feed = replace(request_policy(connection), tries=2), Reporter(terminal), settings.feed()
+    warnings = identity.warnings()
+    for warning in warnings:
+        terminal.warn(warning)
+    cloud = settings.cloud
+    transport = Transport(identity.warehouse, workers=1, policy=policy, observer=reporter, stop=stop)
+    graph = Transport(identity.graph, workers=1, policy=policy, observer=reporter, stop=stop)
+    try:
+        warehouse = Warehouse(feed, transport, allowed_hosts=cloud.feed_hosts)
+        found = check_warehouse(warehouse, identity.warehouse, cloud.resource)
+        found += check_graph(graph, identity.graph, cloud.graph_url)
+    finally:
+        transport.close()
+        graph.close()
+    _print_access(terminal, settings, found, warnings)
+    refused = next((access.exit_code for access in found if access.exit_code and "warehouse" in access.what), 0)
+    if refused:
+        raise typer.Exit(refused)
 
 
-def _print_access(terminal: Terminal, settings: Settings, found: list[Access]) -> None:
+def _print_access(terminal: Terminal, settings: Settings, found: list[Access], warnings: list[str]) -> None:
     from rich.table import Table
 
     from intune_dw_cli.cli.console import clean
     from intune_dw_cli.cli.running import SUMMARY_VERSION
 
+    works = all(access.state == "works" for access in found if "warehouse" in access.what)
     if terminal.talk.json:
         rows = [
             {"what": a.what, "permission": a.permission, "state": a.state, "detail": a.detail, "remedy": a.remedy}
             for a in found
         ]
-        document = {"version": SUMMARY_VERSION, "command": "login", "profile": settings.profile_name, "access": rows}
-        terminal.print_json(document)
-        return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("what", "state", "permission"):
-        table.add_column(heading, overflow="fold")
-    for access in found:
-        style = None if access.state == "works" else "yellow"
-        table.add_row(access.what, access.state, access.permission, style=style)
-    terminal.table(table)
-    for access in found:
-        if access.state != "works":
-            terminal.say(f"{access.what}: {clean(access.detail)}")
-            if access.remedy:
-                terminal.say(f"  hint: {access.remedy}")
-    if found[0].state == "works":
+        terminal.print_json(
+            {
+                "version": SUMMARY_VERSION,
+                "command": "login",
+                "state": "complete" if works else "failed",
+                "profile": settings.profile_name,
+                "username": settings.profile.username,
+                "url": settings.feed_url,
+                "access": rows,
+                "warnings": [{"collection": None, "message": text} for text in warnings],
+            }
+        )
+    else:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for heading in ("what", "state", "permission"):
+            table.add_column(heading, overflow="fold")
+        for access in found:
+            style = None if access.state == "works" else "yellow"
+            table.add_row(access.what, access.state, access.permission, style=style)
+        terminal.table(table)
+    _advise(terminal, found, clean)
+    if works:
         terminal.say("Next: intune-dw collections")
+
+
+def _advise(terminal: Terminal, found: list[Access], clean: Callable[[str], str]) -> None:
+    """Say what is wrong, and once for each remedy what to do."""
+    said = set()
+    for access in found:
+        if access.state in ("works", "not tried"):
+            continue
+        terminal.say(f"{access.what}: {clean(access.detail)}", style="yellow")
+        if access.remedy and access.remedy not in said:
+            said.add(access.remedy)
+            terminal.say(f"  hint: {access.remedy}")
 
 
 @with_groups
@@ -359,29 +231,48 @@ def logout(
       intune-dw logout --profile cron --all
     """
     from intune_dw_cli.cli.console import Terminal
-    from intune_dw_cli.cli.running import reported
-    from intune_dw_cli.identity.cache import KeyringError, open_cache
+    from intune_dw_cli.cli.running import SUMMARY_VERSION, reported
     from intune_dw_cli.identity.locations import Locations
-    from intune_dw_cli.identity.profiles import BROWSER, DEVICE_CODE, ProfileStore
+    from intune_dw_cli.identity.profiles import ProfileStore
 
     terminal = Terminal(talk)
     with reported(terminal, "logout"):
         locations = Locations.from_environ(os.environ)
         store = ProfileStore(locations)
         name = profile or store.default()
+        gone: list[str] = []
+        deleted = False
         if name is None:
             terminal.say("nobody is signed in")
-            return
-        stored = store.load(name)
-        gone: list[str] = []
-        if stored.method in (BROWSER, DEVICE_CODE):
-            try:
-                cache = open_cache(locations, allow_plaintext=stored.plaintext_cache)
-                mine = [a for a in cache.accounts() if a.username == stored.username]
-                gone = [a.username for account in mine for a in cache.sign_out(account)]
-            except KeyringError:
-                gone = []  # no keyring: nothing is kept
-        terminal.say(f"signed out: {', '.join(gone)}" if gone else f"profile {name}: no sign-in was kept")
-        if all:
-            store.delete(name)
-            terminal.say(f"profile {name} deleted")
+        else:
+            stored = store.load(name)
+            gone = _forgotten(stored, locations)
+            terminal.say(f"signed out: {', '.join(gone)}" if gone else f"profile {name}: no sign-in was kept")
+            if all:
+                deleted = store.delete(name)
+                terminal.say(f"profile {name} deleted")
+        if talk.json:
+            terminal.print_json(
+                {
+                    "version": SUMMARY_VERSION,
+                    "command": "logout",
+                    "state": "complete",
+                    "profile": name,
+                    "signed_out": gone,
+                    "profile_deleted": deleted,
+                }
+            )
+
+
+def _forgotten(profile: Profile, locations: Locations | None) -> list[str]:
+    """Take the account of a profile out of the token cache; return who that was."""
+    from intune_dw_cli.identity.cache import KeyringError, open_cache
+
+    if not profile.username:
+        return []
+    try:
+        cache = open_cache(locations, allow_plaintext=profile.plaintext_cache)
+    except KeyringError:
+        return []  # no keyring: nothing is kept
+    mine = [a for a in cache.accounts() if a.username.casefold() == profile.username.casefold()]
+    return [account.username for mine_ in mine for account in cache.sign_out(mine_)]

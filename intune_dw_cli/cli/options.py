@@ -122,6 +122,28 @@ class Connection:
             metavar="URL",
         ),
     ] = None
+    graph_url: Annotated[
+        str | None,
+        option("--graph-url", help="Microsoft Graph in place of the cloud's.", panel=CONNECTION, metavar="URL"),
+    ] = None
+    resource: Annotated[
+        str | None,
+        option(
+            "--resource",
+            help="What a warehouse token is asked for, in place of the cloud's.",
+            panel=CONNECTION,
+            metavar="URI",
+        ),
+    ] = None
+    feed_host: Annotated[
+        list[str] | None,
+        option(
+            "--feed-host",
+            help="Hosts that may serve the feed, in place of the cloud's (repeatable).",
+            panel=CONNECTION,
+            metavar="HOST",
+        ),
+    ] = None
     ca_bundle: Annotated[
         Path | None,
         option(

@@ -22,8 +22,14 @@ SUMMARY_VERSION = 1
 
 
 @contextmanager
-def stoppable(terminal: Terminal) -> Iterator[threading.Event]:
-    """Give an event that Ctrl-C and termination signals set; a second signal ends the process at once."""
+def stoppable(
+    terminal: Terminal, *, words: str = "stopping; the same command continues later (Ctrl-C again to leave at once)"
+) -> Iterator[threading.Event]:
+    """Give an event that Ctrl-C and termination signals set; a second signal ends the process at once.
+
+    Args:
+        words: Said at the first signal.
+    """
     stop = threading.Event()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
@@ -32,7 +38,7 @@ def stoppable(terminal: Terminal) -> Iterator[threading.Event]:
         stop.set()
         # Written past all locks: the signal may have come while the display holds one.
         if not terminal.quiet:
-            os.write(2, b"\nstopping; the same command continues later (Ctrl-C again to leave at once)\n")
+            os.write(2, f"\n{words}\n".encode())
 
     wanted = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, n)]
     before = {number: signal.signal(number, on_signal) for number in wanted}

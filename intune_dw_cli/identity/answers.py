@@ -34,6 +34,18 @@ _TALKATIVE = (
 _SILENT = logging.CRITICAL + 1
 
 
+class NoSignInAnswerError(TransportError):
+    """The sign-in service gave no answer, however often its session asked: nobody above needs to ask again now."""
+
+    permanent = True
+
+
+class SignInBusyError(UnavailableError):
+    """The sign-in service answered 5xx or 429, however often its session asked: the same."""
+
+    permanent = True
+
+
 def quieten() -> None:
     """Silence those loggers of MSAL that write requests, answers, codes and claims, whatever the root's level is."""
     for name in _TALKATIVE:
@@ -69,7 +81,7 @@ def translated(host: str, *, secrets: Sequence[Secret] = ()) -> Iterator[None]:
     except MsalServiceError as error:
         match = _STATUS.search(str(error))
         status = int(match[1]) if match else 500
-        raise UnavailableError(f"the sign-in service {host} answered {status}", status=status, hint=_LATER) from None
+        raise SignInBusyError(f"the sign-in service {host} answered {status}", status=status, hint=_LATER) from None
     except (ValueError, RuntimeError, LookupError, TypeError, AttributeError, AssertionError) as error:
         # MSAL reports a tenant that is not there as ValueError, and keeps the answer in the exception before it. At
         # answers that are no JSON objects it trips in its own ways.
@@ -103,12 +115,14 @@ def token_of(result: Mapping[str, Any] | None, *, secrets: Sequence[Secret], los
 def _no_answer(host: str, error: Exception) -> TransportError:
     text = str(error)
     if "NameResolution" in text or "getaddrinfo" in text or "resolve" in text:
-        return TransportError(
+        return NoSignInAnswerError(
             f"the sign-in service {host} is not known", hint="Check the network, --cloud and --authority-host."
         )
     if "CA certificate bundle" in text:
-        return TransportError("the CA bundle cannot be read", hint="Check --ca-bundle and REQUESTS_CA_BUNDLE.")
+        return NoSignInAnswerError("the CA bundle cannot be read", hint="Check --ca-bundle and REQUESTS_CA_BUNDLE.")
     if "ProxyError" in type(error).__name__:
-        return TransportError("the proxy does not let us through to sign in", hint="Check HTTPS_PROXY and NO_PROXY.")
+        return NoSignInAnswerError(
+            "the proxy does not let us through to sign in", hint="Check HTTPS_PROXY and NO_PROXY."
+        )
     what = "refused the connection" if "refused" in text else "did not answer"
-    return TransportError(f"the sign-in service {host} {what}", hint=f"Check the network. {_LATER}")
+    return NoSignInAnswerError(f"the sign-in service {host} {what}", hint=f"Check the network. {_LATER}")

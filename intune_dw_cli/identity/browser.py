@@ -20,6 +20,7 @@ from urllib.parse import parse_qs
 from intune_dw_cli.errors import InterruptedRunError, SignInError
 
 _TURN = 0.2
+_OPENING = 3.0
 _MAX_BODY = 64 * 1024
 _DONE = "You are signed in to intune-dw. You can close this window."
 _FAILED = "The sign-in did not succeed. You can close this window; intune-dw says why."
@@ -35,10 +36,19 @@ def open_desktop_browser(url: str, environ: Mapping[str, str]) -> bool:
     """
     if not url.startswith("https://") or not has_desktop(environ):
         return False
-    try:
-        return webbrowser.open(url)
-    except (webbrowser.Error, OSError):
-        return False
+    opened: list[bool] = []
+
+    def open_() -> None:
+        try:
+            opened.append(webbrowser.open(url))
+        except (webbrowser.Error, OSError):
+            opened.append(False)
+
+    # Some browsers, and what BROWSER names, come back only when their window is closed; the answer comes before that.
+    opener = threading.Thread(target=open_, name="browser", daemon=True)
+    opener.start()
+    opener.join(_OPENING)
+    return opened[0] if opened else True
 
 
 def has_desktop(environ: Mapping[str, str], platform: str = sys.platform) -> bool:

@@ -129,7 +129,9 @@ class Identity:
 
     def _new_session(self, ca_bundle: str | None) -> SignInSession:
         if isinstance(self.configuration.credential, ManagedIdentity):
-            return SignInSession(ca_bundle=ca_bundle, stop=self._stop, connect_timeout=_METADATA_CONNECT_SECONDS)
+            return SignInSession(
+                ca_bundle=ca_bundle, stop=self._stop, tries=4, connect_timeout=_METADATA_CONNECT_SECONDS
+            )
         return SignInSession(ca_bundle=ca_bundle, stop=self._stop)
 
     def _new_grant(self) -> Grant | None:

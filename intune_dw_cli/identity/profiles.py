@@ -7,6 +7,7 @@ The file is profiles.json:
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -181,11 +182,13 @@ class ProfileStore:
             return empty
         try:
             text = self.path.read_text("utf-8-sig")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return empty
         except UnicodeDecodeError:
             raise self._broken("it is not UTF-8 text") from None
         except OSError as error:
+            if isinstance(error, PermissionError) and not os.access(self.path.parent, os.X_OK):
+                return empty  # somebody else's home, as under some schedulers: nothing there is ours
             raise self._broken(error.strerror or "it cannot be read") from None
         try:
             document = json.loads(text)

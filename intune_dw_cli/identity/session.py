@@ -44,7 +44,7 @@ class SignInSession(requests.Session):
         *,
         ca_bundle: str | None = None,
         stop: threading.Event | None = None,
-        tries: int = 4,
+        tries: int = 6,
         first_wait: float = 1.0,
         connect_timeout: float = 30.0,
         read_timeout: float = 60.0,

@@ -25,6 +25,9 @@ _RETRY_SHARE: Final = 0.25
 """Share of the time left after which a renewal that got no answer is tried again."""
 
 
+_CONTINUES: Final = "Then run the same command again: it continues where it stopped."
+
+
 @dataclass(frozen=True, slots=True)
 class _Held:
     """A token, with the moments when it is due and when it is over."""
@@ -93,7 +96,7 @@ class MsalTokenSource:
             if fresh.token == refused:
                 raise SignInError(
                     "the service refused the access token (401), and the sign-in service has no other one",
-                    hint="Sign in again, then run the same command again; it continues where it stopped.",
+                    hint=f"Sign in again. {_CONTINUES}",
                 )
             return fresh.token
 
@@ -115,7 +118,13 @@ class MsalTokenSource:
 
     def _acquire(self, *, refused: str | None = None, claims: str | None = None) -> _Held:
         asked = self._clock()
-        token, life = self._grant.acquire(self.resource, refused=refused, claims=claims)
+        try:
+            token, life = self._grant.acquire(self.resource, refused=refused, claims=claims)
+        except SignInError as error:
+            if self._held is not None:  # it worked until now, so there is a run to go on with
+                step = f"{error.hint.rstrip('.')}. " if error.hint else ""
+                error.hint = f"{step}{_CONTINUES}"
+            raise
         self._held = held = _Held(token, asked + life - min(MARGIN, life * SHARE), asked + life)
         return held
 

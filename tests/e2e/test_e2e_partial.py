@@ -4,13 +4,33 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from harness import STATE, TODAY, Cli, Serve, by_name, day_key, first_pages, manifest, tree
+from harness import STATE, TODAY, Cli, SandboxProcess, Serve, by_name, day_key, first_pages, manifest, tree
 
 from intune_dw_cli.archive.journal import encode_line
 
+Tenant = tuple[SandboxProcess, Path]
 CHOICE = ("--only", "polic*", "--only", "device*")
+
+
+@pytest.fixture(scope="module")
+def tenant(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tenant]:
+    """A tenant to be put out of order, and its archive by a run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    sandbox = SandboxProcess("--page-size", 20, home=home)
+    Cli(home, folder, sandbox.url)("backup", "unbroken", *CHOICE).ok()
+    yield sandbox, folder / "unbroken"
+    sandbox.stop()
+
+
+@pytest.fixture
+def cli(home: Path, tmp_path: Path, tenant: Tenant) -> Iterator[Cli]:
+    """The command line, pointed at that tenant, which is in order again afterwards."""
+    yield Cli(home, tmp_path, tenant[0].url)
+    tenant[0].heal()
 
 
 @pytest.mark.parametrize(
@@ -25,11 +45,9 @@ CHOICE = ("--only", "polic*", "--only", "device*")
     ],
 )
 def test_a_collection_that_fails_does_not_stop_the_others_and_is_fetched_next_time(
-    lone_cli: Cli, serve: Serve, fault: str, name: str, why: str
+    cli: Cli, tenant: Tenant, fault: str, name: str, why: str
 ) -> None:
-    sandbox = serve("--page-size", 20)
-    cli = Cli(lone_cli.home, lone_cli.cwd, sandbox.url)
-    cli("backup", "unbroken", *CHOICE).ok()
+    sandbox, unbroken = tenant
     sandbox.fault(fault)
     said = cli("backup", "A", *CHOICE, "--json").ok(3)
     assert said.json["state"] == "partial"
@@ -41,21 +59,19 @@ def test_a_collection_that_fails_does_not_stop_the_others_and_is_fetched_next_ti
     assert {n for n, c in held.items() if c["state"] != "complete"} == {name}
     assert held[name]["missing"]
     assert all(m["slice"] and why in m["reason"] for m in held[name]["missing"])
-    whole = by_name(cli.cwd / "unbroken")
+    whole = by_name(unbroken)
     assert all(held[n] == whole[n] for n in held if n != name)
     cli("verify", "A").ok(3)
     sandbox.heal()
     mark = sandbox.mark()
     cli("backup", "A", *CHOICE).ok()
     assert {asked for asked, _ in first_pages(sandbox.requests(mark))} == {name}
-    assert tree(cli.cwd / "A") == tree(cli.cwd / "unbroken")
+    assert tree(cli.cwd / "A") == tree(unbroken)
     cli("verify", "A").ok()
 
 
-def test_errors_that_pass_are_sat_out_and_leave_no_trace_in_the_archive(lone_cli: Cli, serve: Serve) -> None:
-    sandbox = serve("--page-size", 20)
-    cli = Cli(lone_cli.home, lone_cli.cwd, sandbox.url)
-    cli("backup", "unbroken", *CHOICE).ok()
+def test_errors_that_pass_are_sat_out_and_leave_no_trace_in_the_archive(cli: Cli, tenant: Tenant) -> None:
+    sandbox, unbroken = tenant
     for fault in (
         "kind=500,collection=devices",
         "kind=503,collection=policies",
@@ -70,20 +86,18 @@ def test_errors_that_pass_are_sat_out_and_leave_no_trace_in_the_archive(lone_cli
     summary = cli("backup", "A", *CHOICE, "--json").ok().json
     assert summary["retries"] >= 5
     assert summary["throttled"] == 1
-    held, whole = tree(cli.cwd / "A"), tree(cli.cwd / "unbroken")
+    held, whole = tree(cli.cwd / "A"), tree(unbroken)
     # An empty page is one page more than there was without it: the manifest counts them.
-    inventory = ("manifest.json", "SHA256SUMS")
+    inventory = ("manifest.json", "SHA256SUMS", "report.html")
     assert {n: d for n, d in held.items() if n not in inventory} == {
         n: d for n, d in whole.items() if n not in inventory
     }
 
 
 def test_a_token_refused_on_the_way_ends_the_run_with_the_sign_in_code_and_the_next_run_continues(
-    lone_cli: Cli, serve: Serve
+    cli: Cli, tenant: Tenant
 ) -> None:
-    sandbox = serve("--page-size", 20)
-    cli = Cli(lone_cli.home, lone_cli.cwd, sandbox.url)
-    cli("backup", "unbroken", *CHOICE).ok()
+    sandbox, unbroken = tenant
     sandbox.fault("kind=401,collection=policyDeviceActivities,times=0")
     said = cli("backup", "A", *CHOICE).ok(4)
     assert said.err.count("error:") == said.err.count("hint:") == 1
@@ -98,7 +112,7 @@ def test_a_token_refused_on_the_way_ends_the_run_with_the_sign_in_code_and_the_n
     again = first_pages(sandbox.requests(mark))
     everything = sum(len(c["slices"]) for c in by_name(cli.cwd / "A").values())
     assert sum(again.values()) == everything - len(committed)
-    assert tree(cli.cwd / "A") == tree(cli.cwd / "unbroken")
+    assert tree(cli.cwd / "A") == tree(unbroken)
 
 
 def test_a_partial_archive_can_be_killed_and_continued_too(lone_cli: Cli, serve: Serve) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import time
 from pathlib import Path
@@ -21,19 +22,13 @@ DIFFERENCES = {
 }
 
 
-def begin(cli: Cli, state: str) -> Path:
-    """Make a finished archive of the tenant contoso, or one that was killed on the way."""
-    root = cli.cwd / "A"
-    args = ("backup", "A", *CHOICE, "--tenant", "contoso")
-    if state == "finished":
-        cli(*args).ok()
-        return root
-    with running(cli.start(*args)) as process:
-        wait_until(lambda: journal_lines(root) >= 10)
-        process.kill()
-        process.wait()
-    assert journal_lines(root)
-    return root
+@pytest.fixture(scope="module")
+def begun(home: Path, sandbox: SandboxProcess, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A finished archive of the tenant contoso, and one that was killed on the way; not to be changed."""
+    cli = Cli(home, tmp_path_factory.mktemp("begun"), sandbox.url)
+    cli("backup", "finished", *CHOICE, "--tenant", "contoso").ok()
+    assert cli.killed_at(cli.cwd / "unfinished", 10, "backup", "unfinished", *CHOICE, "--tenant", "contoso")
+    return {state: cli.cwd / state for state in ("finished", "unfinished")}
 
 
 def whole(root: Path) -> dict[str, str]:
@@ -42,8 +37,10 @@ def whole(root: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("state", ["finished", "unfinished"])
 @pytest.mark.parametrize("what", DIFFERENCES)
-def test_an_archive_of_another_kind_is_refused_by_name_and_left_alone(cli: Cli, what: str, state: str) -> None:
-    root = begin(cli, state)
+def test_an_archive_of_another_kind_is_refused_by_name_and_left_alone(
+    cli: Cli, begun: dict[str, Path], what: str, state: str
+) -> None:
+    root = shutil.copytree(begun[state], cli.cwd / "A")
     before = whole(root)
     options, named = DIFFERENCES[what]
     said = cli("backup", "A", *CHOICE, *options).ok(1)
@@ -53,11 +50,13 @@ def test_an_archive_of_another_kind_is_refused_by_name_and_left_alone(cli: Cli, 
 
 
 @pytest.mark.parametrize("state", ["finished", "unfinished"])
-def test_an_archive_of_another_feed_is_refused_by_name_and_left_alone(cli: Cli, serve: Serve, state: str) -> None:
-    root = begin(cli, state)
+def test_an_archive_of_another_feed_is_refused_by_name_and_left_alone(
+    cli: Cli, serve: Serve, begun: dict[str, Path], state: str
+) -> None:
+    root = shutil.copytree(begun[state], cli.cwd / "A")
     before = whole(root)
     other = serve()
-    said = cli("backup", "A", *CHOICE, "--tenant", "contoso", "--url", other.url).ok(1)
+    said = cli("backup", "A", *CHOICE, "--url", other.url).ok(1)
     assert "feed URL" in said.err
     assert str(other.port) in said.err
     assert whole(root) == before
@@ -118,8 +117,8 @@ def test_of_two_runs_begun_together_one_does_the_work_and_the_other_is_turned_aw
     cli("verify", "A").ok()
 
 
-def test_a_lock_that_a_dead_process_left_is_no_obstacle(cli: Cli) -> None:
-    root = begin(cli, "unfinished")
+def test_a_lock_that_a_dead_process_left_is_no_obstacle(cli: Cli, begun: dict[str, Path]) -> None:
+    root = shutil.copytree(begun["unfinished"], cli.cwd / "A")
     holder = root / STATE / "lock-holder.json"
     assert (root / STATE / "lock").exists()
     holder.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "started": "2024-01-15"}))
@@ -134,8 +133,10 @@ def test_a_glob_that_matches_nothing_is_a_usage_error(cli: Cli) -> None:
     assert not (cli.cwd / "A").exists()
 
 
-def test_the_archive_is_bound_to_its_feed_not_to_how_the_url_is_spelled(cli: Cli, sandbox: SandboxProcess) -> None:
-    begin(cli, "finished")
+def test_the_archive_is_bound_to_its_feed_not_to_how_the_url_is_spelled(
+    cli: Cli, sandbox: SandboxProcess, begun: dict[str, Path]
+) -> None:
+    shutil.copytree(begun["finished"], cli.cwd / "A")
     root, _, query = sandbox.url.partition("?")
     cli("backup", "A", *CHOICE, "--url", f"{root}/?{query}").ok()
     cli("backup", "A", *CHOICE, "--url", root).ok()

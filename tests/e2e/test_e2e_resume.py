@@ -31,10 +31,9 @@ CHOICE = ("--only", "policy[DU]*", "--only", "device*", "--only", "users", "--wo
 
 @dataclass(frozen=True)
 class Unbroken:
-    """What a run leaves that nothing stopped, how long it took, and how many slices it had."""
+    """What a run leaves that nothing stopped, and how many slices it had."""
 
     files: dict[str, str]
-    seconds: float
     slices: int
 
 
@@ -55,10 +54,10 @@ def slow_cli(home: Path, tmp_path: Path, slow: SandboxProcess) -> Cli:
 def unbroken(home: Path, slow: SandboxProcess, tmp_path_factory: pytest.TempPathFactory) -> Unbroken:
     """A run that nothing stopped."""
     folder = tmp_path_factory.mktemp("unbroken")
-    begun, mark = time.monotonic(), slow.mark()
+    mark = slow.mark()
     Cli(home, folder, slow.url)("backup", folder / "A", *CHOICE).ok()
-    seconds = time.monotonic() - begun
-    return Unbroken(tree(folder / "A"), seconds, len(first_pages(slow.requests(mark))))
+    Cli(home, folder)("verify", folder / "A").ok()
+    return Unbroken(tree(folder / "A"), len(first_pages(slow.requests(mark))))
 
 
 def slices_asked_again(slow: SandboxProcess, mark: int) -> int:
@@ -70,21 +69,23 @@ def test_killed_at_random_moments_it_continues_to_the_same_bytes_and_repeats_a_s
     number: int, slow: SandboxProcess, slow_cli: Cli, unbroken: Unbroken
 ) -> None:
     root, moments = slow_cli.cwd / "A", random.Random(SEED + number)
-    mark, kills, wanted = slow.mark(), 0, 1 + number % 3  # once, twice or three times in a row
-    while kills < wanted:
-        if not slow_cli.killed("backup", "A", *CHOICE, after=moments.uniform(0.2, 0.95 * unbroken.seconds / wanted)):
-            break
-        kills += 1
-        begun = (root / STATE / "journal.jsonl").exists()
-        slow_cli("verify", "A").ok(3 if begun else 0 if (root / "manifest.json").exists() else 1)
+    mark, kills = slow.mark(), 1 + number % 3  # once, twice or three times in a row
+    for kill in range(1, kills + 1):
+        lines = moments.randrange(int(0.8 * unbroken.slices * kill / kills))
+        pause = moments.uniform(0, 0.05) if lines > 8 else moments.uniform(0, 0.5)
+        with running(slow_cli.start("backup", "A", *CHOICE)) as process:
+            if lines > 8:  # else it is killed in its first half second
+                wait_until(lambda lines=lines: journal_lines(root) >= lines)
+            time.sleep(pause)
+            process.kill()
+            process.wait()
+        slow_cli("verify", "A").ok(3 if (root / STATE / "journal.jsonl").exists() else 1)
     slow_cli("backup", "A", *CHOICE).ok()
-    assert kills
     assert tree(root) == unbroken.files
     assert slices_asked_again(slow, mark) <= WORKERS * kills
-    slow_cli("verify", "A").ok()
 
 
-@pytest.mark.parametrize("lines", [1, 2, 100])
+@pytest.mark.parametrize("lines", [1, 100])
 def test_killed_at_a_chosen_point_it_continues_to_the_same_bytes(
     lines: int, slow: SandboxProcess, slow_cli: Cli, unbroken: Unbroken
 ) -> None:
@@ -116,7 +117,7 @@ def test_killed_while_the_inventory_is_written_it_ends_with_the_same_bytes(
     slow_cli("verify", "A").ok()
 
 
-@pytest.mark.parametrize("damage", ["torn", "garbled", "garbage", "blank", "middle"])
+@pytest.mark.parametrize("damage", ["torn", "garbled", "blank", "middle"])
 def test_a_journal_with_a_bad_line_costs_what_stands_after_it_and_no_more(
     damage: str, slow: SandboxProcess, slow_cli: Cli, unbroken: Unbroken
 ) -> None:
@@ -133,7 +134,6 @@ def test_a_journal_with_a_bad_line_costs_what_stands_after_it_and_no_more(
         {
             "torn": text[: last + 40],
             "garbled": text[:last] + text[last:].replace(b'"rows":', b'"rowz":'),
-            "garbage": text + b'{"crc":"00000000","entry":\xff\x00',
             "blank": text + b"\x00" * 512,
             "middle": text[:middle] + b"ROWS" + text[middle + 4 :],
         }[damage]
@@ -145,7 +145,6 @@ def test_a_journal_with_a_bad_line_costs_what_stands_after_it_and_no_more(
     lost = text[middle:].count(b"\n") if damage == "middle" else damage in ("torn", "garbled")
     asked = sum(first_pages(slow.requests(mark)).values())
     assert asked == unbroken.slices - (text.count(b"\n") - 1 - lost)
-    slow_cli("verify", "A").ok()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

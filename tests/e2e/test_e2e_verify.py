@@ -95,28 +95,37 @@ RUINS: dict[str, Ruin] = {
 def test_damage_of_each_kind_to_a_file_of_each_kind_is_found_and_named(
     sound_archives: dict[str, Path], tmp_path: Path, lone_cli: Cli, ruin: str
 ) -> None:
-    csv = sound_archives["csv"]
-    for sound, kind in [
-        *((csv, kind) for kind in targets(csv)),
-        (sound_archives["gzip"], "part"),
-        (sound_archives["parquet"], "part"),
-    ]:
-        root = tmp_path / f"{sound.name}-{kind}"
-        shutil.copytree(sound, root)
-        path = targets(root)[kind]
-        RUINS[ruin](path)
+    # A ruined manifest or list of hashes hides what else is ruined: each of them alone, the rest together.
+    for kinds in (["manifest.json"], ["SHA256SUMS"], ["metadata.xml", "service.json", "part", "dimension"]):
+        root = shutil.copytree(sound_archives["csv"], tmp_path / kinds[0])
+        paths = [targets(root)[kind] for kind in kinds]
+        for path in paths:
+            RUINS[ruin](path)
         said = lone_cli("verify", root).ok(5)
-        assert path.relative_to(root).as_posix() in said.out
+        assert all(path.relative_to(root).as_posix() in said.out for path in paths), said.out
         assert "damaged" in said.err
 
 
-@pytest.mark.parametrize("number", range(14))
+@pytest.mark.parametrize("number", range(5))
 def test_any_flipped_bit_is_found_and_named(any_copy: Path, lone_cli: Cli, number: int) -> None:
     chance = random.Random(SEED + number)
-    path = any_copy / chance.choice(sorted(tree(any_copy)))
-    flip(path, chance.randrange(path.stat().st_size))
+    files = sorted(set(tree(any_copy)) - {"manifest.json", "SHA256SUMS"})
+    chosen = [any_copy / path for path in chance.sample(files, 3)]
+    for path in chosen:
+        flip(path, chance.randrange(path.stat().st_size))
     said = lone_cli("verify", any_copy).ok(5)
-    assert path.relative_to(any_copy).as_posix() in said.out
+    assert all(f"{path.relative_to(any_copy).as_posix()}: " in said.out for path in chosen), said.out
+    assert len(said.out.splitlines()) == 3
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "SHA256SUMS"])
+def test_any_flipped_bit_of_the_inventory_is_found_and_named(copy: Path, lone_cli: Cli, name: str) -> None:
+    chance = random.Random(SEED)
+    whole = (copy / name).read_bytes()
+    for _ in range(4):
+        flip(copy / name, chance.randrange(len(whole)))
+        assert name in lone_cli("verify", copy).ok(5).out
+        (copy / name).write_bytes(whole)
 
 
 def test_two_exchanged_parts_are_both_named(any_copy: Path, lone_cli: Cli) -> None:
@@ -129,11 +138,13 @@ def test_two_exchanged_parts_are_both_named(any_copy: Path, lone_cli: Cli) -> No
     assert two.relative_to(any_copy).as_posix() in said.out
 
 
-@pytest.mark.parametrize("path", ["notes.txt", "data/devices/more.csv", "data/new/dateKey=20240115/part.csv"])
-def test_a_file_too_many_is_named(copy: Path, lone_cli: Cli, path: str) -> None:
-    (copy / path).parent.mkdir(parents=True, exist_ok=True)
-    (copy / path).write_text("x")
-    assert path in lone_cli("verify", copy).ok(5).out
+def test_files_too_many_are_named(copy: Path, lone_cli: Cli) -> None:
+    extra = ["notes.txt", "data/devices/more.csv", "data/new/dateKey=20240115/part.csv"]
+    for path in extra:
+        (copy / path).parent.mkdir(parents=True, exist_ok=True)
+        (copy / path).write_text("x")
+    said = lone_cli("verify", copy).ok(5)
+    assert all(path in said.out for path in extra)
 
 
 def test_a_file_that_is_a_link_now_is_named(copy: Path, lone_cli: Cli) -> None:

@@ -49,9 +49,7 @@ def stop() -> threading.Event:
 
 
 @pytest.fixture
-def transport_with(
-    tokens: Tokens, events: list[Event], stop: threading.Event
-) -> Iterator[Callable[..., Transport]]:
+def transport_with(tokens: Tokens, events: list[Event], stop: threading.Event) -> Iterator[Callable[..., Transport]]:
     """Make a transport with hardly any waits; keywords change its policy."""
     made: list[Transport] = []
 

@@ -270,8 +270,7 @@ def test_refused_declaration_is_named() -> None:
 
 def test_five_mebibytes_are_read_quickly() -> None:
     kinds = "".join(
-        entity(f"T{n}", key("k") + "".join(prop(f"p{m}", "Edm.Int64") for m in range(100)))
-        for n in range(1300)
+        entity(f"T{n}", key("k") + "".join(prop(f"p{m}", "Edm.Int64") for m in range(100))) for n in range(1300)
     )
     body = edmx(schema(kinds + container(*[(f"s{n}", f"{NS}.T{n}") for n in range(1300)]))).encode()
     assert len(body) > 5 * 1024 * 1024

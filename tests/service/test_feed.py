@@ -105,10 +105,7 @@ def test_loopback_takes_any_path(text: str, root: str) -> None:
 
 def test_unusual_allowed_host_takes_any_path_over_https_only() -> None:
     allowed = ["odata.example"]
-    assert (
-        FeedUrl.parse("https://odata.example/V4/x/", allowed_hosts=allowed).root
-        == "https://odata.example/V4/x"
-    )
+    assert FeedUrl.parse("https://odata.example/V4/x/", allowed_hosts=allowed).root == "https://odata.example/V4/x"
     with pytest.raises(UsageError, match="https"):
         FeedUrl.parse("http://odata.example/V4/x/", allowed_hosts=allowed)
 

@@ -39,9 +39,7 @@ def connected_origin(url: str) -> Origin:
     host, _ = adapter.build_connection_pool_key_attributes(requests.Request("GET", url).prepare(), True)
     parts = urlsplit(prepared)
     assert parts.hostname == host["host"].strip("[]")
-    return Origin(
-        host["scheme"], str(parts.hostname), host["port"] or {"http": 80, "https": 443}[parts.scheme]
-    )
+    return Origin(host["scheme"], str(parts.hostname), host["port"] or {"http": 80, "https": 443}[parts.scheme])
 
 
 @pytest.mark.parametrize(
@@ -265,9 +263,7 @@ def test_loopback(host: str) -> None:
     assert is_loopback(host)
 
 
-@pytest.mark.parametrize(
-    "host", ["128.0.0.1", "::", "::2", "::ffff:127.0.0.1", "127.0.0.1.nip.io", "a.localhost", ""]
-)
+@pytest.mark.parametrize("host", ["128.0.0.1", "::", "::2", "::ffff:127.0.0.1", "127.0.0.1.nip.io", "a.localhost", ""])
 def test_not_loopback(host: str) -> None:
     assert not is_loopback(host)
 
@@ -333,11 +329,7 @@ def test_whatever_passes_is_connected_to_an_allowed_host(link: str, feed: tuple[
     assert target == origin or foreign
 
 
-@given(
-    st.text(
-        alphabet=st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="#\\"), max_size=80
-    )
-)
+@given(st.text(alphabet=st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="#\\"), max_size=80))
 def test_own_links_pass_unchanged(tail: str) -> None:
     link = f"{ROOT}/devices?$skiptoken={tail}"
     assert judge(link) == link

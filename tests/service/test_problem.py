@@ -28,9 +28,7 @@ FORBIDDEN = (
 
 def inner(message: str = AN_ERROR, **more: object) -> str:
     fields = {"_version": 3, "Message": message + TAIL, "CustomApiErrorPhrase": "", "RetryAfter": None}
-    return json.dumps({**fields, "ErrorSourceService": "", "HttpHeaders": "{}", **more}, indent=2).replace(
-        "\n", "\r\n"
-    )
+    return json.dumps({**fields, "ErrorSourceService": "", "HttpHeaders": "{}", **more}, indent=2).replace("\n", "\r\n")
 
 
 def read(document: object, content_type: str | None = "application/json") -> Problem:
@@ -99,9 +97,7 @@ def test_shape_f_gateway_page_and_nothing() -> None:
     head = b"<head><TITLE>502 Bad\n Gateway</TITLE><style>b{}</style></head>"
     page = b"<!DOCTYPE html><html>" + head + b"<body>x</body></html>"
     assert parse_problem(page, "text/html") == Problem("502 Bad Gateway")
-    assert (
-        parse_problem(b"<h1>Service &amp; Unavailable</h1>", "text/html").message == "Service & Unavailable"
-    )
+    assert parse_problem(b"<h1>Service &amp; Unavailable</h1>", "text/html").message == "Service & Unavailable"
     assert parse_problem(b"<html><body>Sorry <b>now</b></body></html>", None).message == "Sorry now"
     for empty in (b"", b" \r\n", b"\xef\xbb\xbf", b"{}", b"[]", b'""'):
         assert parse_problem(empty, None) == Problem("")
@@ -109,9 +105,7 @@ def test_shape_f_gateway_page_and_nothing() -> None:
 
 def test_text_and_other_shapes() -> None:
     assert parse_problem(b"upstream\r\nconnect error", "text/plain").message == "upstream connect error"
-    assert (
-        parse_problem(b"Fehler: gr\xf6\xdfer", "text/plain; charset=iso-8859-1").message == "Fehler: größer"
-    )
+    assert parse_problem(b"Fehler: gr\xf6\xdfer", "text/plain; charset=iso-8859-1").message == "Fehler: größer"
     assert parse_problem("zu groß".encode("utf-16"), None).message == "zu groß"
     assert parse_problem(b"x", "text/plain; charset=nonsense").message == "x"
     assert parse_problem(b'{"Message": "cut sh', None).message == '{"Message": "cut sh'
@@ -155,9 +149,7 @@ def test_filled_error_phrase_is_kept() -> None:
 
 
 def test_scopes_at_the_end_of_a_sentence() -> None:
-    assert read(
-        {"Message": "must have one of the following scopes: A.Read.All, B.Read.All. Ask."}
-    ).scopes == (
+    assert read({"Message": "must have one of the following scopes: A.Read.All, B.Read.All. Ask."}).scopes == (
         "A.Read.All",
         "B.Read.All",
     )
@@ -224,9 +216,7 @@ def check(found: Problem) -> None:
     texts = [found.message, found.code or "", found.activity_id or "", found.retry_after or "", *found.scopes]
     for text in texts:
         assert len(text) <= MAX_MESSAGE or text in found.scopes
-        assert all(
-            char == " " or unicodedata.category(char)[0] not in "CZ" or char.isprintable() for char in text
-        )
+        assert all(char == " " or unicodedata.category(char)[0] not in "CZ" or char.isprintable() for char in text)
         assert "\x1b" not in text
 
 
@@ -248,9 +238,7 @@ NAMES = [
     "value",
     "title",
 ]
-TEXTS = st.text(max_size=20) | st.sampled_from(
-    [inner(), FORBIDDEN, TAIL, '{"Message":"x"}', '"\\"x\\""', "\x1b[", "["]
-)
+TEXTS = st.text(max_size=20) | st.sampled_from([inner(), FORBIDDEN, TAIL, '{"Message":"x"}', '"\\"x\\""', "\x1b[", "["])
 DOCUMENTS = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,
     lambda some: (

@@ -192,9 +192,7 @@ def test_answer_that_no_repeat_will_change_is_an_error_at_once(
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-def test_answer_that_a_repeat_may_change_is_asked_for_again(
-    service: Any, transport_with: Make, status: int
-) -> None:
+def test_answer_that_a_repeat_may_change_is_asked_for_again(service: Any, transport_with: Make, status: int) -> None:
     answer(service, status)
     answer(service, body="fine")
     assert transport_with().get(URL, keep) == b"fine"
@@ -227,9 +225,7 @@ def test_number_of_attempts_can_be_given_for_one_request(service: Any, transport
         ConnectionResetError(104, "reset"),
     ],
 )
-def test_broken_connection_is_tried_again_and_then_typed(
-    service: Any, transport_with: Make, error: Exception
-) -> None:
+def test_broken_connection_is_tried_again_and_then_typed(service: Any, transport_with: Make, error: Exception) -> None:
     answer(service, body=error)
     answer(service, body="fine")
     transport = transport_with()

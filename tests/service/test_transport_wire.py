@@ -30,9 +30,7 @@ def fetch(transport: Transport, url: str) -> Page:
 @pytest.mark.parametrize(
     "query", ["$skiptoken=a%3db%2c%27c%27", "$skiptoken=A%3DB%2C", "$skiptoken=%c3%a9'(~)!*;:@,$", "x=a+b&y=%20"]
 )
-def test_address_goes_out_byte_for_byte(
-    served: Sandbox, sandbox: Address, transport_with: Make, query: str
-) -> None:
+def test_address_goes_out_byte_for_byte(served: Sandbox, sandbox: Address, transport_with: Make, query: str) -> None:
     url = f"{sandbox()}&{query}"
     with contextlib.suppress(BadRequestError):  # the sandbox knows no such skiptoken
         transport_with().get(url, keep)
