@@ -306,10 +306,14 @@ class _Run:
 
     def _drift(self) -> dict[str, list[str]]:
         """Compare the service's model with the documented one and with that of the last run, if there was one."""
+        base = self._base
+        if self.resumed and base is not None and base.state == "partial" and base.as_of == self._header.today:
+            return base.drift  # this run's own manifest, from before it was continued
         now = model_of(self._warehouse.entity_sets)
         drift = {"reference": find_drift(documented_model(reference().values()), now)}
-        if self._base is not None and self._base.collections:
-            drift["last_run"] = find_drift(_held_model(self._base), now)
+        if base is not None and base.collections:
+            before = _held_model(base)  # what was not chosen then says nothing now
+            drift["last_run"] = find_drift(before, {name: now[name] for name in now if name in before})
         return {name: [str(d) for d in found] for name, found in drift.items()}
 
     def _keep_dimensions(self, manifest: Manifest) -> None:

@@ -228,6 +228,8 @@ def _check_file(root: Path, check: _Check, quick: bool) -> str | None:
         if check.size is not None and actual != check.size:
             return f"has {actual} bytes, {check.size} are recorded"
         if not quick and sha256_of(file) not in check.digests:
+            if check.path in (REPORT, VIEWS):
+                return f"its SHA-256 is not the one in {SUMS}: one of the two was changed or is damaged"
             return "its SHA-256 is not the recorded one: the file was changed or is damaged"
     except OSError as error:
         return f"cannot be read: {error.strerror or error}"

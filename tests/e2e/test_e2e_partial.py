@@ -21,9 +21,11 @@ def tenant(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ten
     """A tenant to be put out of order, and its archive by a run that nothing disturbed."""
     folder = tmp_path_factory.mktemp("undisturbed")
     sandbox = SandboxProcess("--page-size", 20, home=home)
-    Cli(home, folder, sandbox.url)("backup", "unbroken", *CHOICE).ok()
-    yield sandbox, folder / "unbroken"
-    sandbox.stop()
+    try:
+        Cli(home, folder, sandbox.url)("backup", "unbroken", *CHOICE).ok()
+        yield sandbox, folder / "unbroken"
+    finally:
+        sandbox.stop()
 
 
 @pytest.fixture
