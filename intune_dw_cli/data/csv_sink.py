@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,6 +15,9 @@ import pyarrow.csv as pacsv
 
 from intune_dw_cli.data.outlet import ByteStream, Outlet
 from intune_dw_cli.data.schema import ADDITIONAL, CollectionSchema
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
 
 # What a spreadsheet runs (a leading = + - @, or a tab or line break before one) and what it rewrites: texts made of
 # digits and marks (leading zeros, long numbers, version numbers taken for dates), and exponents such as 1E5.
@@ -72,9 +76,9 @@ class CsvSink:
         if self._compression:
             self._out = pa.CompressedOutputStream(self._file, self._compression)
         self._out.write(_header(self._arrow.names, self._excel))
-        eol = "\r\n" if self._excel else "\n"
-        options = pacsv.WriteOptions(include_header=False, batch_size=_BATCH_ROWS, eol=eol)
-        self._writer = pacsv.CSVWriter(self._out, self._arrow, write_options=options)
+        rows = pa.PythonFile(_CarriageReturns(self._out), mode="w") if self._excel else self._out
+        options = pacsv.WriteOptions(include_header=False, batch_size=_BATCH_ROWS)
+        self._writer = pacsv.CSVWriter(rows, self._arrow, write_options=options)
         return self._writer
 
     def _type(self, index: int, schema: CollectionSchema) -> pa.DataType:
@@ -82,6 +86,25 @@ class CsvSink:
             return pa.string()
         wire = schema.columns[index].wire
         return pa.string() if self._excel and _may_be_long(wire) else wire
+
+
+class _CarriageReturns(io.RawIOBase):
+    """Ends rows in CRLF and leaves line ends within quotes: an option of pyarrow, but only of its newest releases."""
+
+    def __init__(self, out: pa.NativeFile) -> None:
+        self._out = out
+        self._quoted = False
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Buffer, /) -> int:
+        pieces = bytes(data).split(b'"')
+        for outside in range(int(self._quoted), len(pieces), 2):
+            pieces[outside] = pieces[outside].replace(b"\n", b"\r\n")
+        self._quoted ^= len(pieces) % 2 == 0
+        self._out.write(b'"'.join(pieces))
+        return memoryview(data).nbytes
 
 
 def _header(names: list[str], excel: bool) -> bytes:

@@ -18,11 +18,13 @@ from intune_dw_cli.service.problem import is_error_object, parse_problem
 
 _BOM = b"\xef\xbb\xbf"
 _STRING = rb'"(?:[^"\\\x00-\x1f]|\\.)*"'
-_KEY = re.compile(rb"\s*(" + _STRING + rb")\s*:\s*")
+_BLANKS = b" \t\r\n"  # of JSON (RFC 8259 2); `\s` and strip() know more
+_GAP = rb"[ \t\r\n]*"
+_KEY = re.compile(_GAP + rb"(" + _STRING + rb")" + _GAP + rb":" + _GAP)
 _SCALAR = re.compile(_STRING + rb"|[-+0-9.eE]+|true|false|null")
-_ARRAY = re.compile(rb"\[\s*")
-_COMMA = re.compile(rb"\s*,")
-_FIRST_ROW = re.compile(rb'\{\s*"([^"\\,:\]}\s][^"\\]*)"\s*:')
+_ARRAY = re.compile(rb"\[" + _GAP)
+_COMMA = re.compile(_GAP + rb",")
+_FIRST_ROW = re.compile(rb"\{" + _GAP + rb'"([^"\\,:\]}\s][^"\\]*)"' + _GAP + rb":")
 _MAX_TAIL = 65536
 _MAX_CANDIDATES = 32
 _INT_DIGITS = 640  # Python converts so many, whatever its limit is set to
@@ -80,7 +82,7 @@ def read_page(body: bytes, *, url: str, request_id: str) -> Page:
     Raises:
         MalformedPageError: the body is empty, HTML, an error object, not UTF-8 or not a page of rows.
     """
-    text = body.removeprefix(_BOM).strip()
+    text = body.removeprefix(_BOM).strip(_BLANKS)
     _require_utf8(text, request_id)
     try:
         frame = _frame(text)
@@ -150,7 +152,7 @@ def _read_head(text: bytes) -> tuple[int, dict[str, Any]] | None:
 
 def _read_tail(tail: bytes) -> dict[str, Any] | None:
     """Parse what follows the array's closing bracket, or return None when it is not the end of a page."""
-    tail = tail.lstrip()
+    tail = tail.lstrip(_BLANKS)
     try:
         members = json.loads(b"{" + (tail[1:] if tail[:1] == b"," else tail))
     except (ValueError, RecursionError):
@@ -179,7 +181,8 @@ def _separator(text: bytes, start: int, end: int, first_name: bytes) -> bytes | 
     compact = b'},{"' + first_name + b'"'
     if text.find(compact, start, end) >= 0:
         return compact
-    spaced = re.compile(rb'\}\s*,\s*\{\s*"' + re.escape(first_name) + rb'"').search(text, start, end)
+    between = rb"\}" + _GAP + b"," + _GAP + rb"\{" + _GAP + b'"' + re.escape(first_name) + b'"'
+    spaced = re.compile(between).search(text, start, end)
     return spaced[0] if spaced else None
 
 

@@ -35,6 +35,14 @@ def test_file_begins_with_a_byte_order_mark_and_lines_end_in_crlf() -> None:
     assert excel("Edm.String", "x") == b'\xef\xbb\xbfp\r\n"x"\r\n'
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.none() | st.sampled_from(["a\nb", "\r\n", '"\n"', '"', "\n", "", "x"]), max_size=6))
+def test_line_ends_within_cells_are_left_alone(texts: list[str | None]) -> None:
+    data = excel("Edm.String", *texts).decode("utf-8-sig")
+    quoted = ["" if t is None else '"' + ("'" * (t[:1] in tuple("\r\n")) + t).replace('"', '""') + '"' for t in texts]
+    assert data == "".join(f"{line}\r\n" for line in ["p", *quoted])
+
+
 @pytest.mark.parametrize(
     "text",
     [

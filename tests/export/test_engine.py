@@ -15,8 +15,10 @@ from engine_bench import FACT, TODAY, Bench, MemoryOutput
 
 from intune_dw_cli.data.datekey import DateKeyRange
 from intune_dw_cli.errors import (
+    ArchiveError,
     BadRequestError,
     InterruptedRunError,
+    IntuneDwError,
     OutputError,
     SignInError,
     TransportError,
@@ -313,6 +315,31 @@ def test_modified_since_is_asked_of_the_service_and_never_read_whole(bench: Benc
     assert [type(f.error) for f in outcome.failures] == [BadRequestError]
 
 
+def test_a_range_beside_modified_since_is_applied_here_without_a_second_reading(bench: Bench) -> None:
+    days = DateKeyRange.day(TODAY)
+    entire = Slice(FACT, days, by_day=True)
+    plan = bench.plan(bounds=days, slices=(entire,), modified_since="2020-01-01T00:00:00Z", top=5)
+    bench.warehouse.meddle = lambda url: re.sub(r"\$filter=[^&]*", "$filter=DateKey%20ge%2020240129", url)
+    (outcome,) = bench.engine.run([plan], bench.open)
+    assert (outcome.failures, outcome.warnings) == ([], [])
+    assert ids(bench.rows()) == ids(served(bench.sandbox, days=KEYS[-1:])[:5])
+    assert len([url for url in bench.warehouse.asked if "$skiptoken" not in url]) == 1
+    assert not [url for url in bench.warehouse.asked if "$top" in url]
+
+
+def test_failures_from_before_a_new_beginning_are_forgotten(bench: Bench) -> None:
+    # The first day fails for good, the second is answered without regard to its filter: all is read again, in one.
+    def meddle(url: str) -> str:
+        if re.search("filter=.*20240129", url):
+            raise UnavailableError("gone", status=503)
+        return deaf(url) if re.search("filter=.*20240130", url) else url
+
+    bench.warehouse.meddle = meddle
+    (outcome,) = bench.engine.run([bench.plan(bounds=THREE_DAYS)], bench.open, failures=1)
+    assert outcome.failures == []
+    assert sorted(ids(bench.outputs[-1].rows)) == sorted(ids(served(bench.sandbox)))
+
+
 # -- what ends the run ---------------------------------------------------------------------------------------------
 
 
@@ -339,11 +366,12 @@ def test_a_disk_that_takes_nothing_ends_the_run_and_aborts_what_is_open(bench: B
     assert bench.stop.is_set()
 
 
-def test_a_commit_that_cannot_be_noted_ends_the_run(bench: Bench) -> None:
+@pytest.mark.parametrize("kind", [OutputError, ArchiveError])
+def test_a_commit_that_cannot_be_noted_ends_the_run(bench: Bench, kind: type[IntuneDwError]) -> None:
     def committed(_result: object) -> None:
-        raise OutputError("the journal is full")
+        raise kind("the journal is full")
 
-    with pytest.raises(OutputError, match="journal"):
+    with pytest.raises(kind, match="journal"):
         bench.engine.run([bench.plan("users")], bench.open, committed=committed)
     assert bench.of(SliceFinished) == []
 

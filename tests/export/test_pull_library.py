@@ -207,6 +207,16 @@ def test_a_folder_by_day_has_one_file_a_day_and_one_for_a_collection_without_day
     assert sum(f.rows for f in result.files) == sum(o.rows for o in result.outcomes)
 
 
+def test_files_that_are_written_again_by_a_new_beginning_are_told_once(
+    benches: Callable[..., Bench], sandbox: Sandbox, tmp_path: Path
+) -> None:
+    bench = benches(sandbox, workers=1)
+    bench.warehouse.meddle = lambda url: deaf(url) if "20240130" in url else url
+    result = to_folder(bench, [bench.plan(bounds=DateKeyRange(TODAY - dt.timedelta(days=3), TODAY))], tmp_path)
+    assert [f.path for f in result.files] == [str(tmp_path / name) for name in names(tmp_path)]
+    assert sum(f.rows for f in result.files) == sum(o.rows for o in result.outcomes)
+
+
 @pytest.mark.parametrize("select", [("deviceKey",), ("deviceKey", "dateKey"), None], ids=str)
 @pytest.mark.parametrize("meddle", [lambda url: url, refused, deaf], ids=["plain", "refused", "ignored"])
 def test_days_before_and_after_the_window_are_files_of_their_own_whatever_is_selected(

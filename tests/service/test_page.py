@@ -239,4 +239,13 @@ def test_first_name_that_could_follow_a_string_is_left_to_the_full_parse(name: s
 
 def test_second_value_member_is_left_to_the_full_parse() -> None:
     with pytest.raises(MalformedPageError, match="not a page of rows"):
-        read('{"value":[{"a":1}],"value":5}').document()
+        read('{"value":[{"a":1}],"value":5}')
+
+
+@pytest.mark.parametrize("blank", ["\x0b", "\x0c", "\x1c", "\x85", "\xa0"])
+@pytest.mark.parametrize(
+    "text", ['{_"value":[]}', '{"value"_:[]}', '{"value":[_]}', '{"value":[]_}', '{"value":[]}_', '_{"value":[]}']
+)
+def test_what_json_takes_for_no_blank_is_none(text: str, blank: str) -> None:
+    with pytest.raises(MalformedPageError):
+        read(text.replace("_", blank))
