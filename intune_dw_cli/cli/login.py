@@ -193,7 +193,7 @@ def _print_access(terminal: Terminal, settings: Settings, found: list[Access], w
             table.add_column(heading, overflow="fold")
         for access in found:
             style = None if access.state == "works" else "yellow"
-            table.add_row(access.what, access.state, access.permission, style=style)
+            table.add_row(access.what, access.state, access.permission.rpartition(": ")[2], style=style)
         terminal.table(table)
     _advise(terminal, found, clean)
     if works:

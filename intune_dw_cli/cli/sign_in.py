@@ -56,7 +56,7 @@ _QUESTIONS = {
     ),
     "client_id": (
         "Client ID",
-        "the app that this tool signs in with; the README says how to register one.\n"
+        "the app to sign in with; the README says how to register one.\n"
         "Entra admin center > App registrations > your app > Application (client) ID.",
     ),
 }
@@ -111,7 +111,7 @@ class SignIn:
         self._name = connection.profile or self._store.default() or _FIRST_PROFILE
         self._before: Profile | None = self._store.list().get(self._name)
         self._plaintext = allow_plaintext or (self._before is not None and self._before.plaintext_cache)
-        self._asked = False
+        self._asked = self._answered = False
 
     def __enter__(self) -> SignIn:
         try:
@@ -128,7 +128,7 @@ class SignIn:
             tell_origins(self._terminal, self._connection, self.settings)
             account = self._signed_in(way, cache)
         except IntuneDwError as error:
-            if self._asked and not isinstance(error, UsageError):
+            if self._answered and not isinstance(error, UsageError):
                 self._terminal.say(f"Without the questions: {self._command()}")
             raise
         self._save(way, account)
@@ -239,8 +239,12 @@ class SignIn:
         self._asked = True
         count = "One thing is" if len(missing) == 1 else f"{len(missing)} things are"
         self._terminal.say(f"{count} not known yet. Ctrl-C leaves.")
-        for name in missing:
-            self._ask(name)
+        with _interruptible():
+            if self._stop.is_set():
+                raise InterruptedRunError(_CANCELLED)
+            for name in missing:
+                self._ask(name)
+        self._answered = True
 
     def _ask(self, name: str) -> None:
         """Ask until the answer can be one."""
@@ -351,25 +355,29 @@ def _problem_with(name: str, answer: str, settings: Settings) -> str | None:
             fit = {"tenant": "contoso.com", "client_id": "00000000-0000-0000-0000-000000000000", name: answer}
             Configuration(credential=Browser(), tenant=fit["tenant"], client_id=fit["client_id"])
     except UsageError as error:
-        return f"That cannot be: {error.message}."
+        return f"That cannot be: {error.message.rstrip('.')}."
     return None
 
 
 def _asked(label: str, **kwargs: Any) -> str:
     """Return what the person types, asked on stderr. Raises InterruptedRunError for Ctrl-C and for the end of input."""
     with _interruptible():
-        try:
-            return str(typer.prompt(label, err=True, **kwargs)).strip()
-        except typer.Abort:
-            raise InterruptedRunError(_CANCELLED) from None
+        return str(typer.prompt(label, err=True, **kwargs)).strip()
 
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C end a question: while one waits, the handler that only sets an event would leave it waiting."""
+    """Let Ctrl-C end a question: while one waits, the handler that only sets an event would leave it waiting.
+
+    Raises:
+        InterruptedRunError: Ctrl-C or the end of input in place of an answer.
+    """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
+    except (KeyboardInterrupt, typer.Abort):
+        sys.stderr.write("\n")  # the prompt ends its own line
+        raise InterruptedRunError(_CANCELLED) from None
     finally:
         signal.signal(signal.SIGINT, before)
 

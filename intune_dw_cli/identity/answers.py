@@ -69,13 +69,11 @@ def translated(host: str, *, secrets: Sequence[Secret] = ()) -> Iterator[None]:
         yield
     except IntuneDwError:
         raise
-    except requests.exceptions.SSLError as error:
-        failure = TransportError(
+    except requests.exceptions.SSLError:
+        raise NoSignInAnswerError(
             f"no trusted TLS connection to the sign-in service {host}",
             hint="If a proxy of your company inspects TLS, give its certificate with --ca-bundle FILE.",
-        )
-        failure.permanent = "CERTIFICATE_VERIFY_FAILED" in str(error)
-        raise failure from None
+        ) from None
     except requests.RequestException as error:
         raise _no_answer(host, error) from None
     except MsalServiceError as error:

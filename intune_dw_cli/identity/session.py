@@ -74,10 +74,8 @@ class SignInSession(requests.Session):
                 raise InterruptedRunError("stopped during the sign-in")
             try:
                 response = super().request(method, url, *args, **kwargs)
-            except requests.exceptions.SSLError:
-                raise
-            except (requests.ConnectionError, requests.Timeout):
-                if attempt >= self._tries:
+            except (requests.ConnectionError, requests.Timeout) as error:
+                if attempt >= self._tries or is_untrusted(error):
                     raise
                 wait = self._wait(attempt, None)
             else:
@@ -117,6 +115,11 @@ class _AsItIs(AuthBase):
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         return request
+
+
+def is_untrusted(error: Exception) -> bool:
+    """Whether a failure is a certificate that is not trusted, which trying again does not change."""
+    return isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error)
 
 
 def is_near(host: str) -> bool:
