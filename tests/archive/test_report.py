@@ -207,6 +207,17 @@ def test_a_collection_has_rows_days_files_and_size() -> None:
     assert page.row("devices") == ["devices", "dimension", "✓ complete", "12", "1", "1.5 KiB"]
 
 
+def test_dated_copies_count_as_files_and_size_and_never_as_rows() -> None:
+    copies = [
+        {"path": f"history/devices/asOf=2024030{n}/part.csv", "rows": 12, "bytes": 1024, "sha256": SHA} for n in (1, 2)
+    ]
+    one = {**dimension("users"), "snapshots": copies[:1]}
+    page = page_of(content_of(history("devicePropertyHistories", 10), {**dimension(), "snapshots": copies}, one))
+    assert "3 collections, 1,024 rows, 15 files (3 dated copies among them), 26.0 KiB" in page.text
+    assert page.row("devices")[3:] == ["12", "3 2 dated copies", "3.5 KiB"]
+    assert page.row("users")[3:] == ["12", "2 1 dated copy", "2.5 KiB"]
+
+
 def test_what_needs_a_person_comes_before_all_else() -> None:
     held = history("devicePropertyHistories", 40, d35=None, d5=None, d8=0, d15=30)
     held |= {

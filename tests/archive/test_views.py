@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ KINDS = {
     "zstd": ["-f", "csv", "--compression", "zstd"],
     "parquet": ["-f", "parquet"],
 }
+ALWAYS = ["--keep-dimensions", "--no-charts"]
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +39,20 @@ def sandbox() -> Iterator[Sandbox]:
         yield started
 
 
-@pytest.fixture(scope="module", params=list(KINDS))
-def archive(request: pytest.FixtureRequest, sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_archive(sandbox, tmp_path_factory.mktemp(request.param), *KINDS[request.param])
-
-
 @pytest.fixture(scope="module")
-def csv_archive(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_archive(sandbox, tmp_path_factory.mktemp("one"), *KINDS["csv"])
+def archives(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """An archive of each kind, made when it is first asked for. Tests read it; what they change is a copy."""
+    return cache(lambda kind: make_archive(sandbox, tmp_path_factory.mktemp(kind), *KINDS[kind]))
+
+
+@pytest.fixture(params=list(KINDS))
+def archive(request: pytest.FixtureRequest, archives: Callable[[str], Path]) -> Path:
+    return archives(request.param)
+
+
+@pytest.fixture
+def csv_archive(archives: Callable[[str], Path]) -> Path:
+    return archives("csv")
 
 
 def make_archive(sandbox: Sandbox, folder: Path, *options: str) -> Path:
@@ -57,7 +66,7 @@ def make_archive(sandbox: Sandbox, folder: Path, *options: str) -> Path:
         "INTUNE_DW_QUIET": "1",
         "PYTHONUTF8": "1",
     }
-    command = [sys.executable, "-m", "intune_dw_cli", "backup", str(folder / "archive"), *options]
+    command = [sys.executable, "-m", "intune_dw_cli", "backup", str(folder / "archive"), *ALWAYS, *options]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert (folder / "archive" / "manifest.json").is_file(), ended.stderr
     return folder / "archive"
@@ -109,7 +118,21 @@ def test_every_view_answers_with_the_rows_of_the_manifest(archive: Path, monkeyp
     assert len(rows) == 42
     assert {view: opened.count(view) for view in opened.views if view in rows} == rows
     assert {view: opened.count(view) for view in JOINS} == {view: rows[base] for view, base in JOINS.items()}
-    assert set(opened.views) == {*rows, *JOINS, "compliance_by_day", "current_device_users"}
+    copied = {f"{c['name']}_history" for c in content["collections"] if c["snapshots"]}
+    assert set(opened.views) == {*rows, *JOINS, *copied, "compliance_by_day", "current_device_users"}
+
+
+def test_a_dated_copy_has_the_rows_and_types_of_its_day(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = content_of(archive)
+    opened = Opened(archive, content, monkeypatch)
+    copied = [c["name"] for c in content["collections"] if c["snapshots"]]
+    assert len(copied) > 20
+    for name in copied:
+        types = opened.types(f"{name}_history")
+        assert types.pop("asOf") == "DATE"
+        assert types == opened.types(name)
+        assert [row[1:] for row in opened.texts(f"{name}_history")] == opened.texts(name)
+    assert opened.rows('SELECT DISTINCT "asOf"::VARCHAR FROM devices_history') == [(content["as_of"],)]
 
 
 def test_types_are_those_of_the_metadata(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,9 +167,9 @@ def test_hostile_texts_come_back_as_served_and_null_is_not_empty_text(
 
 
 def test_csv_and_parquet_give_the_same_values(
-    sandbox: Sandbox, csv_archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    archives: Callable[[str], Path], csv_archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = make_archive(sandbox, tmp_path, *KINDS["parquet"])
+    other = archives("parquet")
     for view in ("devices", "devicePropertyHistories", "mamApplicationInstances", "users", "device_users"):
         text = Opened(csv_archive, content_of(csv_archive), monkeypatch).texts(view)
         assert Opened(other, content_of(other), monkeypatch).texts(view) == text
@@ -477,10 +500,84 @@ def test_an_archive_without_collections_has_no_views(tmp_path: Path, monkeypatch
     assert Opened(tmp_path, {}, monkeypatch).views == []
 
 
-@pytest.mark.skipif(shutil.which("duckdb") is None, reason="the duckdb command is not installed")
+# -- dated copies ---------------------------------------------------------------------------------------------
+
+
+def with_copies(root: Path, held: dict[str, Any], *days: tuple[int, str], folder: str = "history") -> dict[str, Any]:
+    """The entry with dated copies that have these texts."""
+    copies = []
+    for day, text in days:
+        path = f"{folder}/{held['name']}/asOf={day}/part.csv"
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text, encoding="utf-8", newline="")
+        copies.append({"path": path, "date_key": None, "rows": text.count("\n") - 1, "bytes": len(text)})
+    return {**held, "snapshots": copies}
+
+
+def test_dated_copies_are_read_by_their_columns_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = {"k": "Int64", "t": "String", "added": "Boolean"}
+    held = entry("things", columns, ("data/t.csv", "k,t,added\n1,x,true\n"), root=tmp_path)
+    held = with_copies(
+        tmp_path,
+        held,
+        (20240301, 't,k,gone\n"#a, ""b""\nc",1,7\n,2,\n"",3,8\n'),
+        (20240302, "k,t,added\n"),
+        (20240303, "k,t,added\n#1,x,true\n".replace("#1", "9007199254740993")),
+    )
+    opened = opened_by_hand(tmp_path, monkeypatch, held)
+    assert opened.types("things_history") == {
+        "asOf": "DATE",
+        "k": "BIGINT",
+        "t": "VARCHAR",
+        "added": "BOOLEAN",
+        "gone": "VARCHAR",
+    }
+    assert opened.rows("SELECT * FROM things_history ORDER BY ALL") == [
+        (dt.date(2024, 3, 1), 1, '#a, "b"\nc', None, "7"),
+        (dt.date(2024, 3, 1), 2, None, None, None),
+        (dt.date(2024, 3, 1), 3, "", None, "8"),
+        (dt.date(2024, 3, 3), 9007199254740993, "x", True, None),
+    ]
+
+
+def test_a_filter_on_the_day_of_the_copy_opens_that_copy_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = entry("things", {"k": "Int32"}, ("data/t.csv", "k\n1\n"), root=tmp_path)
+    opened = opened_by_hand(
+        tmp_path, monkeypatch, with_copies(tmp_path, held, (20240301, "k\nbroken\n"), (20240302, "k\n2\n"))
+    )
+    assert opened.rows("SELECT k FROM things_history WHERE \"asOf\" = '2024-03-02'") == [(2,)]
+
+
+def test_dated_copies_of_two_feeds_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = []
+    for feed, folder in ((1, ""), (2, "-2")):
+        path = f"data{folder}/t.csv"
+        held = entry("things", {"k": "Int32"}, (path, "k\n1\n"), root=tmp_path, feed=feed)
+        entries.append(with_copies(tmp_path, held, (20240300 + feed, f"k\n{feed}\n"), folder=f"history{folder}"))
+    opened = opened_by_hand(tmp_path, monkeypatch, *entries, feeds=["https://old.example", "https://new.example"])
+    query = 'SELECT feed, "asOf"::VARCHAR, k FROM things_history ORDER BY ALL'
+    assert opened.rows(query) == [(1, "2024-03-01", 1), (2, "2024-03-02", 2)]
+
+
+def test_a_collection_with_an_as_of_of_its_own_has_no_view_of_copies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = entry("things", {"asof": "String"}, ("data/t.csv", "asof\nx\n"), root=tmp_path)
+    opened = opened_by_hand(tmp_path, monkeypatch, with_copies(tmp_path, held, (20240301, "asof\nx\n")))
+    assert opened.views == ["things"]
+    assert "things_history is left out: things has a property asOf of its own." in opened.sql
+
+
+def duckdb_command() -> str:
+    """The command that the package duckdb-cli puts beside the interpreter, or one on PATH."""
+    folders = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    found = shutil.which("duckdb", path=folders)
+    assert found, "the duckdb command is missing: install the extra `test`"
+    return found
+
+
 def test_the_command_of_the_header_works(csv_archive: Path) -> None:
-    sql = render_views(content_of(csv_archive))
-    (csv_archive / "views.sql").write_text(sql, encoding="utf-8")
-    command = ["duckdb", "-init", "views.sql", "-csv", "-c", "SELECT count(*) > 0 FROM compliance_by_day"]
+    assert (csv_archive / "views.sql").read_text(encoding="utf-8") == render_views(content_of(csv_archive))
+    command = [duckdb_command(), "-init", "views.sql", "-csv", "-c", "SELECT count(*) > 0 FROM compliance_by_day"]
     ended = subprocess.run(command, cwd=csv_archive, capture_output=True, text=True, check=True)
     assert ended.stdout.split()[-1] == "true"
