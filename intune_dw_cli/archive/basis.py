@@ -37,7 +37,12 @@ def basis_of(held: Manifest | None, identity: Identity, *, moved: bool) -> Manif
 def is_in_manifest(content: JournalContent, manifest: Manifest) -> bool:
     """Whether all that a journal says is in the manifest: its run went to its end, and left the archive partial."""
     held = manifest.collections
-    return all(r.collection in held and held[r.collection].slices.get(r.slice) == r for r in content.slices)
+    charts = {file for chart in manifest.charts for file in chart.files}
+    return (
+        not content.announced
+        and all(r.collection in held and held[r.collection].slices.get(r.slice) == r for r in content.slices)
+        and all(file in charts for chart in content.charts.values() for file in chart.files)
+    )
 
 
 def is_over(content: JournalContent, held: Manifest | None, today: dt.date) -> bool:

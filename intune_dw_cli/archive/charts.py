@@ -171,7 +171,7 @@ def attach_chart(
         replacing: As in `save_charts`.
 
     Raises:
-        UsageError: no such item, or no such file.
+        UsageError: no such item, no such file, or nothing in it.
         OutputError: the disk does not take it.
     """
     known = chart_item(item)
@@ -179,6 +179,8 @@ def attach_chart(
     stage = Stage(root, known.id)
     try:
         with source.open("rb") as incoming:
+            if not incoming.peek(1):
+                raise UsageError(f"{source} is empty", hint="Export the chart once more.")
             shutil.copyfileobj(incoming, stage.open(ATTACHED + suffix), 1024 * 1024)
         files = stage.commit(replacing, attached=True)
     except OSError as error:

@@ -42,7 +42,7 @@ class JournalContent:
 
     Attributes:
         charts: What became of trend charts, by item; the last word counts.
-        announced: Paths of held parts that slices under way may have replaced, though they are not committed.
+        announced: Paths of held files that may have been replaced since, by what was not committed.
     """
 
     header: RunHeader
@@ -136,9 +136,11 @@ def read_journal(path: Path) -> tuple[JournalContent, int] | None:
             if content is None:
                 content = JournalContent(_header(entry))
             elif entry["type"] == "slice":
-                content.slices.append(SliceRecord.from_json(entry))
+                content.slices.append(slice := SliceRecord.from_json(entry))
+                content.announced.difference_update(p.path for p in slice.parts)
             elif entry["type"] == "chart":
-                content.charts[entry["item"]] = ChartRecord.from_json(entry)
+                content.charts[entry["item"]] = chart = ChartRecord.from_json(entry)
+                content.announced.difference_update(f.path for f in chart.files)
             elif entry["type"] == "replacing":
                 content.announced.update(entry["paths"])
         except (KeyError, TypeError, AttributeError):

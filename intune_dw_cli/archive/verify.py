@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from intune_dw_cli.archive.basis import is_in_manifest
 from intune_dw_cli.archive.contents import check_contents
-from intune_dw_cli.archive.journal import read_journal
+from intune_dw_cli.archive.journal import JournalContent, read_journal
 from intune_dw_cli.archive.layout import MANIFEST, REPORT, STATE, SUMS, VIEWS, Layout
 from intune_dw_cli.archive.manifest import Holding, Manifest, decode_sums, encode_sums, misstatements, read_manifest
 from intune_dw_cli.errors import ArchiveDamagedError
@@ -72,6 +73,8 @@ def verify(
     except ArchiveDamagedError as error:
         return _unreadable(Finding("manifest", MANIFEST, error.message))
     journal = read_journal(layout.journal)
+    if journal is not None and manifest is not None and _is_ended(layout, journal[0], manifest):
+        journal = None
     progress("manifest", 0, 1)
     if manifest is not None:
         findings += _check_manifest(manifest)
@@ -85,7 +88,7 @@ def verify(
         if manifest is None:
             manifest = Manifest(content.header.identity, content.header.today, {}, {})
         documents.append(dict(content.header.documents))
-        unsure = content.announced - {p.path for record in content.slices for p in record.parts}
+        unsure = content.announced
         for record in content.slices:
             holding = manifest.collections.setdefault(record.collection, Holding(record.collection, "", ""))
             holding.absorb(record)
@@ -136,6 +139,18 @@ def _check_manifest(manifest: Manifest) -> Iterator[Finding]:
 def _is_inside(path: str) -> bool:
     pure = PurePosixPath(path)
     return not pure.is_absolute() and ".." not in pure.parts and "\\" not in path and ":" not in path
+
+
+def _is_ended(layout: Layout, content: JournalContent, manifest: Manifest) -> bool:
+    """Whether the journal's run has come to its end, though partial. SHA256SUMS, which it writes last, says so."""
+    begun, ended = content.header, (manifest.as_of, manifest.documents)
+    if (begun.today, begun.documents) != ended or not is_in_manifest(content, manifest):
+        return False
+    try:
+        told = decode_sums(layout.sums.read_bytes())
+    except OSError:
+        return False
+    return told.get(MANIFEST) == hashlib.sha256(layout.manifest.read_bytes()).hexdigest()
 
 
 def _check_sums(layout: Layout, manifest: Manifest) -> Iterator[Finding]:

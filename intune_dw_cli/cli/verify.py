@@ -84,9 +84,8 @@ def command(
     if result.state == "complete":
         terminal.say(f"sound and complete: {held}; {what}")
         return
-    terminal.say(
-        f"sound but {result.state}: {held}; {what}. Run `intune-dw backup {archive}` again to continue.", style="yellow"
-    )
+    terminal.say(f"sound but {result.state}: {held}; {what}", style="yellow")
+    terminal.say(f"What is open: intune-dw status {archive}. To continue: intune-dw backup {archive}")
     raise typer.Exit(3)
 
 

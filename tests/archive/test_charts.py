@@ -521,6 +521,9 @@ def test_attaching_what_is_not_there_is_a_usage_error(tmp_path):
         attach_chart(tmp_path, "assignment-status", tmp_path / "missing.csv", held=None)
     with pytest.raises(UsageError, match="no chart item"):
         attach_chart(tmp_path, "nonsense", tmp_path / "missing.csv", held=None)
+    (tmp_path / "empty.csv").touch()
+    with pytest.raises(UsageError, match="is empty"):
+        attach_chart(tmp_path, "assignment-status", tmp_path / "empty.csv", held=None)
     assert not (tmp_path / "charts").exists()
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from harness import Cli, SandboxProcess, Serve
+from signin import World, Worlds, worlds
 
 
 @pytest.fixture(scope="session")
@@ -78,3 +80,27 @@ def _make(home: Path, sandbox: SandboxProcess, factory: pytest.TempPathFactory, 
     more = ["--compression", compression] if compression else []
     Cli(home, folder, sandbox.url)("backup", folder / "archive", "-f", form, *more).ok()
     return folder / "archive"
+
+
+@pytest.fixture(scope="session")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The bundle of a private CA, and a server certificate that it signed."""
+    folder = tmp_path_factory.mktemp("tls")
+    authority = trustme.CA()
+    bundle, server = folder / "ca.pem", folder / "server.pem"
+    authority.cert_pem.write_to_path(str(bundle))
+    authority.issue_cert("127.0.0.1", "localhost").private_key_and_cert_chain_pem.write_to_path(str(server))
+    return bundle, server
+
+
+@pytest.fixture
+def make(tmp_path: Path, tls: tuple[Path, Path]) -> Iterator[Worlds]:
+    """Make worlds to sign in to; after the test nothing secret may have been shown."""
+    with worlds(tmp_path, tls) as maker:
+        yield maker
+
+
+@pytest.fixture
+def world(make: Worlds) -> World:
+    """The usual world."""
+    return make()

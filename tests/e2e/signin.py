@@ -279,7 +279,9 @@ def worlds(folder: Path, tls: tuple[Path, Path]) -> Iterator[Worlds]:
         config = {"interval": 1, **entra}
         provider = Entra(EntraConfig(**config), apps=[app or App(secrets={SECRET: None})])
         heard = Eavesdropper(provider)
-        options = {name: getattr(server, name) for name in ("page_size", "think_time", "faults")} if server else {}
+        options = (
+            {name: getattr(server, name) for name in ("page_size", "think_time", "faults", "graph")} if server else {}
+        )
         warehouse = Sandbox(
             tenant or TenantConfig(devices=15, days=2),
             ServerConfig(accept_token=lambda token: provider.validate(token, WAREHOUSE), **options),

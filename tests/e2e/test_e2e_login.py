@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import jwt
@@ -19,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
 from harness import finish, journal_lines
-from signin import MARK, SECRET, World, Worlds, browser_script, wait_for, worlds
+from signin import MARK, SECRET, World, Worlds, browser_script, wait_for
 
 from intune_dw_cli.sandbox import Fault, Sandbox, ServerConfig, TenantConfig
 from intune_dw_cli.sandbox.entra_registry import CLIENT_ID, TENANT_ID, WAREHOUSE, App, Federation
@@ -28,30 +27,6 @@ from intune_dw_cli.sandbox.entra_server import EntraServer
 APP = {"AZURE_TENANT_ID": TENANT_ID, "AZURE_CLIENT_ID": CLIENT_ID}
 PASSWORD = f"{MARK}-password"
 BACKUP = ("backup", "A", "--from", "-1d", "--no-charts")
-
-
-@pytest.fixture(scope="module")
-def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The bundle of a private CA, and a server certificate that it signed."""
-    folder = tmp_path_factory.mktemp("tls")
-    authority = trustme.CA()
-    bundle, server = folder / "ca.pem", folder / "server.pem"
-    authority.cert_pem.write_to_path(str(bundle))
-    authority.issue_cert("127.0.0.1", "localhost").private_key_and_cert_chain_pem.write_to_path(str(server))
-    return bundle, server
-
-
-@pytest.fixture
-def make(tmp_path: Path, tls: tuple[Path, Path]) -> Iterator[Worlds]:
-    """Make worlds to sign in to; after the test nothing secret may have been shown."""
-    with worlds(tmp_path, tls) as maker:
-        yield maker
-
-
-@pytest.fixture
-def world(make: Worlds) -> World:
-    """The usual world."""
-    return make()
 
 
 def key_and_certificate(days: float = 365) -> tuple[rsa.RSAPrivateKey, x509.Certificate]:
