@@ -14,6 +14,8 @@ from intune_dw_cli.service.page import Page
 from intune_dw_cli.service.warehouse import Warehouse
 
 _DECODE_TRIES = 3
+_MOST_EMPTY = 10_000
+"""Pages without rows in a row. Links that are new each time would otherwise lead on for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +57,24 @@ class PageReader:
         Only a missing nextLink ends a collection (OData 4.0 Protocol 11.2.5.7): a page without rows does not.
 
         Raises:
-            ProtocolError: a nextLink came twice.
+            ProtocolError: a nextLink came twice, or page after page brings no row.
             HostGuardError: a nextLink leads to a foreign host.
             IntuneDwError: what Transport.get and PageDecoder.decode raise.
         """
-        seen = {_digest(url)}
+        seen: set[bytes] = set()
+        empty = 0
         page, size = self._fetch(url)
         while True:
+            seen.add(_digest(page.url))  # pages of the chain, not those that a garbled page only seemed to lead to
             ahead = self._ahead(page, seen)
             try:
                 decoded = self._decode(page)
                 yield Reading(decoded, size)
                 if decoded.next_link is None:
                     return
+                empty = 0 if decoded.batch.num_rows else empty + 1
+                if empty >= _MOST_EMPTY:
+                    raise self._endless(page, f"{empty:,} pages in a row hold no row and lead on")
                 if ahead is None or decoded.next_link != page.next_link:
                     ahead = self._request(page, decoded.next_link, seen)
                 page, size = ahead.result()
@@ -77,8 +84,16 @@ class PageReader:
                 raise
 
     def _ahead(self, page: Page, seen: set[bytes]) -> Future[tuple[Page, int]] | None:
-        """Request the next page on the strength of the envelope alone; decoding has the last word."""
-        return None if page.next_link is None else self._request(page, page.next_link, seen)
+        """Request the next page on the strength of the envelope alone.
+
+        Decoding has the last word: a link that is not fit to follow is complained of only once it is certain.
+        """
+        if page.next_link is None:
+            return None
+        try:
+            return self._request(page, page.next_link, seen)
+        except ProtocolError:
+            return None
 
     def _request(self, page: Page, next_link: str, seen: set[bytes]) -> Future[tuple[Page, int]]:
         try:
@@ -87,14 +102,16 @@ class PageReader:
             error.collection, error.request_id = self._collection, page.request_id
             raise
         if _digest(url) in seen:
-            raise ProtocolError(
-                "the service's nextLinks go in a circle, so the collection has no end",
-                hint="Try again later; report it to Microsoft with the client-request-id if it goes on.",
-                collection=self._collection,
-                request_id=page.request_id,
-            )
-        seen.add(_digest(url))
+            raise self._endless(page, "the service's nextLinks go in a circle")
         return self._executor.submit(self._fetch, url)
+
+    def _endless(self, page: Page, seen: str) -> ProtocolError:
+        return ProtocolError(
+            f"{seen}, so the collection has no end",
+            hint="Try again later; report it to Microsoft with the client-request-id if it goes on.",
+            collection=self._collection,
+            request_id=page.request_id,
+        )
 
     def _fetch(self, url: str) -> tuple[Page, int]:
         sizes: list[int] = []

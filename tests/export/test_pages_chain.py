@@ -154,6 +154,40 @@ def test_rows_that_are_no_json_though_the_envelope_is_are_asked_for_again(
     assert len(bench.warehouse.asked) == 2 * len(seen)
 
 
+class MovingPages:
+    """A first page that comes garbled once; asked again, the service cuts its pages elsewhere."""
+
+    def __init__(self, garbled_link: str) -> None:
+        self.garbled_link = garbled_link
+        self.first = ""
+
+    def __call__(self, page: Page) -> Page:
+        if not self.first:
+            self.first = page.url
+            return replace(spoil_row(page), next_link=self.garbled_link)
+        return page
+
+
+def test_a_link_that_only_a_garbled_page_had_is_no_part_of_the_chain(bench: Bench, pool: ThreadPoolExecutor) -> None:
+    _, url = reader(bench, pool)
+    second = bench.warehouse.page(url).next_link
+    assert second
+    third = bench.warehouse.page(second).next_link
+    assert third
+    bench.warehouse.asked.clear()
+    bench.warehouse.bend = MovingPages(third)  # comes again, rightly, as the nextLink of the second page
+    assert read(bench, pool) == list(bench.sandbox.tenant.rows(FACT))
+
+
+@pytest.mark.parametrize("link", ["https://evil.example/x", "FIRST", "http://["])
+def test_a_link_that_only_a_garbled_page_had_is_not_complained_of(
+    bench: Bench, pool: ThreadPoolExecutor, link: str
+) -> None:
+    _, url = reader(bench, pool)
+    bench.warehouse.bend = MovingPages(url if link == "FIRST" else link)
+    assert read(bench, pool) == list(bench.sandbox.tenant.rows(FACT))
+
+
 def test_a_page_that_is_never_json_is_an_error_after_three_times(bench: Bench, pool: ThreadPoolExecutor) -> None:
     bench.warehouse.bend = spoil_row
     pages, url = reader(bench, pool, "users")
