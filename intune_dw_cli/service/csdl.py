@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 from xml.parsers import expat
 
-from intune_dw_cli.errors import ProtocolError
+from intune_dw_cli.errors import MalformedPageError, ProtocolError
+from intune_dw_cli.service.problem import is_error_object
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -109,15 +110,18 @@ def parse_service_document(body: bytes) -> list[EntitySetInfo]:
     `url` takes its name; of two items with one name the first counts.
 
     Raises:
-        ProtocolError: the body is no service document: empty, HTML, cut short, or other JSON.
+        MalformedPageError: the body is empty, HTML, cut short or an error object: another request may bring better.
+        ProtocolError: the body is whole, and something else.
     """
     try:
         document: object = json.loads(body)
     except (ValueError, RecursionError):
-        raise _not_a_service_document(_looks_like(body)) from None
+        raise _not_a_service_document(_looks_like(body), MalformedPageError) from None
     items = document.get("value") if isinstance(document, dict) else None
     if not isinstance(items, list):
-        raise _not_a_service_document("JSON without a list named `value`")
+        passing = isinstance(document, dict) and is_error_object(document)
+        kind = MalformedPageError if passing else ProtocolError
+        raise _not_a_service_document("JSON without a list named `value`", kind)
     sets: dict[str, EntitySetInfo] = {}
     for item in items:
         info = _entity_set_info(item)
@@ -133,8 +137,9 @@ def parse_metadata(body: bytes) -> Metadata:
     counts. UTF-8 and UTF-16 (with or without mark) are understood.
 
     Raises:
-        ProtocolError: the body is no CSDL: not XML, cut short, without a Schema, with a document type
-            declaration, nested too deeply, or too large.
+        MalformedPageError: the body is not XML, cut short or HTML: another request may bring better.
+        ProtocolError: the body is XML without a Schema, with a document type declaration, nested too deeply, or too
+            large.
     """
     text = _decoded(body)
     model = _Model()
@@ -145,7 +150,7 @@ def parse_metadata(body: bytes) -> Metadata:
     try:
         parser.Parse(text.encode(), True)
     except expat.ExpatError as error:
-        raise _not_metadata(f"{_looks_like(body)} ({error})") from None
+        raise _not_metadata(f"{_looks_like(body)} ({error})", MalformedPageError) from None
     if not model.schemas:
         raise _not_metadata("XML without a Schema element")
     return Metadata(model.entity_sets())
@@ -163,12 +168,12 @@ def _entity_set_info(item: object) -> EntitySetInfo | None:
     return EntitySetInfo(name, url if isinstance(url, str) and url.strip() else name)
 
 
-def _not_a_service_document(seen: str) -> ProtocolError:
-    return ProtocolError(f"The answer is not an OData service document: it is {seen}.", hint=_HINT)
+def _not_a_service_document(seen: str, kind: type[ProtocolError] = ProtocolError) -> ProtocolError:
+    return kind(f"The answer is not an OData service document: it is {seen}.", hint=_HINT)
 
 
-def _not_metadata(seen: str) -> ProtocolError:
-    return ProtocolError(f"The answer is not an OData $metadata document: it is {seen}.", hint=_HINT)
+def _not_metadata(seen: str, kind: type[ProtocolError] = ProtocolError) -> ProtocolError:
+    return kind(f"The answer is not an OData $metadata document: it is {seen}.", hint=_HINT)
 
 
 def _refuse_doctype(*_: object) -> None:
@@ -197,10 +202,11 @@ def _decoded(body: bytes) -> str:
         text = body.decode(_encoding(body)).removeprefix("\ufeff")
         text.encode()
     except (ValueError, LookupError):
-        raise _not_metadata("text in an unknown or broken encoding") from None
+        raise _not_metadata("text in an unknown or broken encoding", MalformedPageError) from None
     if re.search(r"<!(?:DOCTYPE|ENTITY)", text, re.IGNORECASE):
-        html = _looks_like(body) == "an HTML page"
-        raise _not_metadata("an HTML page" if html else _DOCTYPE)
+        if _looks_like(body) == "an HTML page":
+            raise _not_metadata("an HTML page", MalformedPageError)
+        raise _not_metadata(_DOCTYPE)
     return text
 
 

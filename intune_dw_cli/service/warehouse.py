@@ -110,7 +110,8 @@ class Warehouse:
         if self._service_document is not None:
             return self._service_document
         url = self.feed.service_document()
-        return self._transport.get(url, _checked(parse_service_document), accept=JSON, tries=_DOCUMENT_TRIES)
+        read = _checked(parse_service_document, hopeful=False)
+        return self._transport.get(url, read, accept=JSON, tries=_DOCUMENT_TRIES)
 
     @cached_property
     def metadata_document(self) -> bytes:
@@ -206,14 +207,23 @@ class Warehouse:
         return EntityType(name, (), properties)
 
 
-def _checked(parse: Callable[[bytes], object]) -> Callable[[bytes, str], bytes]:
-    """Return a reader that gives a document back as it is, once it parses. What does not is worth another request."""
+def _checked(parse: Callable[[bytes], object], *, hopeful: bool = True) -> Callable[[bytes, str], bytes]:
+    """Return a reader that gives a document back as it is, once it parses.
+
+    One that comes garbled is worth another request. A wrong address mostly answers with a web page, again and again:
+    without `hopeful` the same bytes for the second time are the last word.
+    """
+    before: list[bytes] = []
 
     def read(body: bytes, request_id: str) -> bytes:
         try:
             parse(body)
         except ProtocolError as error:
-            raise MalformedPageError(error.message, hint=error.hint, request_id=request_id) from None
+            error.request_id = request_id
+            if isinstance(error, MalformedPageError) and not hopeful and body in before:
+                raise ProtocolError(error.message, hint=error.hint, request_id=request_id) from None
+            before[:] = [body]
+            raise
         return body
 
     return read
