@@ -15,7 +15,7 @@ from intune_dw_cli.sandbox.problems import SHAPES
 
 KINDS: Mapping[str, str] = {
     "429": "throttled: retry-after=SECONDS, style=seconds|date|body|none, body=SHAPE",
-    "500": "error status: body=SHAPE, retry-after=SECONDS",
+    "500": "error status: body=SHAPE",
     "502": "as 500",
     "503": "as 500",
     "504": "as 500",
