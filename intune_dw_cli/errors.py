@@ -37,9 +37,13 @@ class IntuneDwError(Exception):
         hint: What the user should do next.
         collection: The entity set that was being read, if one was.
         request_id: The client-request-id of the failing request, for Microsoft support.
+
+    Attributes:
+        ends_run: Whether nothing else of the run could succeed either, so that it ends at once.
     """
 
     exit_code: ClassVar[int] = 1
+    ends_run: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -75,6 +79,7 @@ class SignInError(IntuneDwError):
     """Nobody is signed in, the sign-in was refused, or a token could not be renewed."""
 
     exit_code = 4
+    ends_run = True
 
 
 class ServiceError(IntuneDwError):
@@ -152,9 +157,13 @@ class FilterIgnoredError(ProtocolError):
 class OutputError(IntuneDwError):
     """A file could not be written: disk full, read-only, permission denied, path in the way."""
 
+    ends_run = True
+
 
 class ArchiveError(IntuneDwError):
     """The directory cannot take this backup: other feed, tenant, format or version, or no archive at all."""
+
+    ends_run = True
 
 
 class ArchiveLockedError(ArchiveError):
@@ -179,3 +188,4 @@ class InterruptedRunError(IntuneDwError):
     """The user or the system asked the run to stop."""
 
     exit_code = 130
+    ends_run = True

@@ -17,13 +17,10 @@ from intune_dw_cli.data.datekey import DateKeyRange
 from intune_dw_cli.data.decode import PageDecoder
 from intune_dw_cli.data.schema import ADDITIONAL
 from intune_dw_cli.errors import (
-    ArchiveError,
     BadRequestError,
     FilterIgnoredError,
     InterruptedRunError,
     IntuneDwError,
-    OutputError,
-    SignInError,
     TransportError,
     UnavailableError,
 )
@@ -159,7 +156,7 @@ class Engine:
             One outcome a plan. A collection that fails does not stop the others.
 
         Raises:
-            SignInError, OutputError, InterruptedRunError, ArchiveError: nothing else could succeed either.
+            IntuneDwError: one that ends the run (see there), for instance a refused sign-in.
         """
         states = [_CollectionState(plan, failures, one_file) for plan in plans]
         queue = deque((state, item) for state in states for item in state.slices)
@@ -205,8 +202,6 @@ class Engine:
         """Take in how a slice ended; fatal errors are raised."""
         try:
             state.outcome.results.append(future.result())
-        except (SignInError, OutputError, InterruptedRunError, ArchiveError):
-            raise
         except AbandonedError:
             return  # the slice that it waited for says why
         except FilterIgnoredError as error:
@@ -215,16 +210,16 @@ class Engine:
         except _WidenedError:
             state.additional = True
             state.restart("undeclared properties came; the collection is read again", state.slices)
-        except (TransportError, UnavailableError) as error:
+        except IntuneDwError as error:
+            if error.ends_run:
+                raise
             halves = () if state.one_file else item.halves()
-            if not halves:
+            if not halves or not isinstance(error, TransportError | UnavailableError):
                 state.outcome.failures.append(SliceFailure(item, error))
                 return
             # Too much for one answer chain, perhaps: ask for less at a time.
             state.pending += len(halves)
             queue.extendleft((state, half) for half in reversed(halves))
-        except IntuneDwError as error:
-            state.outcome.failures.append(SliceFailure(item, error))
 
     def _settle(self, state: _CollectionState, queue: deque[tuple[_CollectionState, Slice]]) -> None:
         """Note that a slice is out of the way; end its collection when it was the last, or begin it again."""

@@ -14,6 +14,7 @@ from msal.exceptions import MsalServiceError
 from intune_dw_cli.errors import IntuneDwError, SignInError, TransportError, UnavailableError
 from intune_dw_cli.identity.advice import refusal, refusal_in
 from intune_dw_cli.identity.secret import Secret
+from intune_dw_cli.identity.session import is_untrusted
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +39,14 @@ class NoSignInAnswerError(TransportError):
     """The sign-in service gave no answer, however often its session asked: nobody above needs to ask again now."""
 
     permanent = True
+    ends_run = True
 
 
 class SignInBusyError(UnavailableError):
     """The sign-in service answered 5xx or 429, however often its session asked: the same."""
 
     permanent = True
+    ends_run = True
 
 
 def quieten() -> None:
@@ -69,12 +72,12 @@ def translated(host: str, *, secrets: Sequence[Secret] = ()) -> Iterator[None]:
         yield
     except IntuneDwError:
         raise
-    except requests.exceptions.SSLError:
-        raise NoSignInAnswerError(
-            f"no trusted TLS connection to the sign-in service {host}",
-            hint="If a proxy of your company inspects TLS, give its certificate with --ca-bundle FILE.",
-        ) from None
     except requests.RequestException as error:
+        if is_untrusted(error):
+            raise NoSignInAnswerError(
+                f"no trusted TLS connection to the sign-in service {host}",
+                hint="If a proxy of your company inspects TLS, give its certificate with --ca-bundle FILE.",
+            ) from None
         raise _no_answer(host, error) from None
     except MsalServiceError as error:
         match = _STATUS.search(str(error))

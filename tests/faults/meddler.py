@@ -160,9 +160,7 @@ class Meddler:
                 if not self._answer(connection, method, target, headers, tls):
                     return
 
-    def _answer(
-        self, connection: socket.socket, method: str, target: str, headers: dict[str, str], tls: bool
-    ) -> bool:
+    def _answer(self, connection: socket.socket, method: str, target: str, headers: dict[str, str], tls: bool) -> bool:
         """Answer one request; return whether another may follow."""
         with self._lock:
             self._counts[target] += 1

@@ -53,9 +53,10 @@ class Rig:
         tokens: TokenSource | None = None,
         allowed_hosts: Sequence[str] = (),
         documents: tuple[bytes, bytes] | None = None,
+        stop: threading.Event | None = None,
         **policy: Any,
     ) -> None:
-        self.stop = threading.Event()
+        self.stop = stop or threading.Event()
         self.events: list[Event] = []
         self.workers = workers
         self.transport = Transport(
@@ -93,9 +94,7 @@ class Rig:
         fmt = FileFormat("csv")
         try:
             if by_day:
-                result = pull_to_partitions(
-                    self.engine, plans, folder, fmt, source="", observer=self.events.append
-                )
+                result = pull_to_partitions(self.engine, plans, folder, fmt, source="", observer=self.events.append)
             else:
                 paths = {plan.entity_set.name: folder / f"{plan.entity_set.name}.csv" for plan in plans}
                 result = pull_to_files(
