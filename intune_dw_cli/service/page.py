@@ -101,7 +101,9 @@ def _require_utf8(text: bytes, request_id: str) -> None:
     try:
         text.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise _malformed(f"the page is not valid UTF-8 (byte {error.start})", request_id) from None
+        in_midst = error.reason == "unexpected end of data"
+        what = "the page is cut short" if in_midst else f"the page is not valid UTF-8 (byte {error.start})"
+        raise _malformed(what, request_id) from None
 
 
 def _frame(text: bytes) -> tuple[tuple[int, int], bytes | None, str | None] | None:

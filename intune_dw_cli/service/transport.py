@@ -453,12 +453,18 @@ def _host(url: str) -> str:
 
 
 def _tls_error(error: Exception, url: str, request_id: str) -> TransportError:
+    if "CERTIFICATE_VERIFY_FAILED" not in str(error):
+        return TransportError(
+            f"no TLS connection to {_host(url)} came about",
+            hint=f"Check the feed URL and the network. {_CONTINUES}",
+            request_id=request_id,
+        )
     failure = TransportError(
         f"no trusted TLS connection to {_host(url)}",
         hint="If a proxy of your company inspects TLS, give its certificate with --ca-bundle FILE.",
         request_id=request_id,
     )
-    failure.permanent = "CERTIFICATE_VERIFY_FAILED" in str(error)
+    failure.permanent = True
     return failure
 
 

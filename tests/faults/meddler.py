@@ -11,6 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import parse_qsl, urlsplit
@@ -27,14 +28,16 @@ NO_PAGE: Final = Response(200, b'{"value":[]}')
 """What a server without a sandbox answers: to whoever follows a link to it, the end of the collection."""
 
 
-class Reset:
-    """Cuts the connection with a TCP reset."""
+class Cut(Enum):
+    """Ends a connection: in good order, or with a TCP reset."""
+
+    CLOSE = 1
+    RESET = 2
 
 
-RESET: Final = Reset()
-
-Piece = bytes | float | Reset
-"""What goes onto the socket: bytes, seconds of silence, or a reset. After the last one the connection is closed."""
+CLOSE, RESET = Cut.CLOSE, Cut.RESET
+Piece = bytes | float | Cut
+"""What goes onto the socket: bytes, seconds of silence, or the end of the connection."""
 
 
 @dataclass(frozen=True)
@@ -177,15 +180,16 @@ class Meddler:
                 return False
             return True
         for piece in answer:
-            if isinstance(piece, Reset):
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            if isinstance(piece, Cut):
+                if piece is RESET:
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 return False
             if isinstance(piece, float):
                 if self._stopping.wait(piece):
                     return False
             else:
                 connection.sendall(piece)
-        return False
+        return True
 
     def _context(self) -> ssl.SSLContext:
         assert self._authority is not None

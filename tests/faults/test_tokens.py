@@ -1,4 +1,4 @@
-"""Tokens that end on the way: real MSAL against an Entra of our own over TLS, and a warehouse that checks each token."""
+"""Tokens that end on the way: real MSAL, an Entra of our own over TLS, and a warehouse that checks each token."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from meddler import RESET, Heard, Meddler, Piece, framed
+from meddler import CLOSE, RESET, Heard, Meddler, Piece, framed
 from rig import FACT, SMALL, Rig, as_rows, rows_of
 
 from intune_dw_cli.errors import ForbiddenError, IntuneDwError, MalformedPageError, NotFoundError, ProtocolError
@@ -80,8 +80,8 @@ def test_a_web_page_that_differs_each_time_is_asked_for_four_times(tmp_path: Pat
         Response(503),
         Response(429),
         [RESET],
-        [b"HTTP/1.1 200 OK\r\nContent-"],
-        [framed(Response(200, b'{"value":[{'), length=900)],
+        [b"HTTP/1.1 200 OK\r\nContent-", CLOSE],
+        [framed(Response(200, b'{"value":[{'), length=900), CLOSE],
         [framed(Response(200, b"<edmx:Edmx"))],
     ],
     ids=["web page", "empty", "error object", "500", "503", "429", "reset", "cut headers", "short", "cut"],
