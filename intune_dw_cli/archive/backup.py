@@ -171,7 +171,7 @@ class _Run:
             self._warehouse = connect(None, None)
             identity = _identity(request, self._warehouse)
             self._base = basis_of(base, identity, moved=request.moved)
-            self._header = RunHeader(identity, request.today.isoformat(), self._document_hashes())
+            self._header = RunHeader(identity, request.today.isoformat(), self._document_hashes(), self._drift())
             select(self._warehouse.entity_sets, request.only, request.exclude)
             self._journal = Journal.begin(layout.journal, self._header)
             self._write_documents()
@@ -300,15 +300,13 @@ class _Run:
             kept,
             feeds,
             base.former,
-            self._drift(),
+            {name: list(found) for name, found in self._header.drift.items()},
             base.charts,
         )
 
     def _drift(self) -> dict[str, list[str]]:
         """Compare the service's model with the documented one and with that of the last run, if there was one."""
         base = self._base
-        if self.resumed and base is not None and base.state == "partial" and base.as_of == self._header.today:
-            return base.drift  # this run's own manifest, from before it was continued
         now = model_of(self._warehouse.entity_sets)
         drift = {"reference": find_drift(documented_model(reference().values()), now)}
         if base is not None and base.collections:

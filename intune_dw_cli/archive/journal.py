@@ -29,11 +29,14 @@ class RunHeader:
         identity: What the archive is of.
         today: The day (ISO) that the plan counts from.
         documents: SHA-256 of metadata.xml and service.json, which the run works by.
+        drift: What is new in the service's model, as found at the start: later the archive's manifest may be this run's
+            own, and tells nothing of the run before.
     """
 
     identity: Identity
     today: str
     documents: Mapping[str, str]
+    drift: Mapping[str, Sequence[str]]
 
 
 @dataclass(slots=True)
@@ -182,4 +185,5 @@ def _header(entry: Json) -> RunHeader:
             f"the unfinished run in this archive is of format version {entry['version']}, this program knows {VERSION}",
             hint="Finish it with the version of intune-dw that began it.",
         )
-    return RunHeader(Identity(**entry["identity"]), entry["today"], dict(entry["documents"]))
+    drift = {name: list(found) for name, found in entry["drift"].items()}
+    return RunHeader(Identity(**entry["identity"]), entry["today"], dict(entry["documents"]), drift)
