@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forks import Forks
 from harness import SEED, Cli, SandboxProcess, Serve
 
 
@@ -113,3 +114,11 @@ def serve(home: Path) -> Iterator[Serve]:
 def cli(home: Path, tmp_path: Path) -> Cli:
     """The command line, pointed nowhere, in an empty folder."""
     return Cli(home, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """Runs of `intune-dw` that fail at a chosen call to the disk."""
+    server = Forks()
+    yield server
+    server.stop()
