@@ -165,7 +165,12 @@ def _entity_set_info(item: object) -> EntitySetInfo | None:
     name, url = item.get("name"), item.get("url")
     if not isinstance(name, str) or not name.strip():
         raise _not_a_service_document("JSON whose `value` lists something without a name")
-    return EntitySetInfo(name, url if isinstance(url, str) and url.strip() else name)
+    return EntitySetInfo(_writable(name), url if isinstance(url, str) and url.strip() else name)
+
+
+def _writable(name: str) -> str:
+    """Spell out lone surrogates, which JSON can hold and no UTF-8 file: `\\ud800` as six characters."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _not_a_service_document(seen: str, kind: type[ProtocolError] = ProtocolError) -> ProtocolError:

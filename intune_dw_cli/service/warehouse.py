@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,7 @@ from intune_dw_cli.service.transport import JSON, XML, Transport
 
 _DOCUMENT_TRIES = 4
 _CALENDAR = "dates"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +64,15 @@ class EntitySet:
         Raises:
             UnknownCollectionError: one of them is no property of the collection.
         """
-        known = {p.name.casefold(): p.name for p in self.entity_type.properties}
+        exact = {p.name: p.name for p in self.entity_type.properties}
+        known = {name.casefold(): name for name in exact} | exact
         for name in wanted:
-            if name.casefold() not in known:
+            if name not in known and name.casefold() not in known:
                 raise UnknownCollectionError(
-                    f"{self.name} has no property {name!r}{_did_you_mean(name, known.values())}",
+                    f"{self.name} has no property {name!r}{_did_you_mean(name, exact)}",
                     hint=f"List its properties with: intune-dw collections {self.name}",
                 )
-        return tuple(dict.fromkeys(known[name.casefold()] for name in wanted))
+        return tuple(dict.fromkeys(known.get(name) or known[name.casefold()] for name in wanted))
 
 
 class Warehouse:
@@ -135,15 +138,15 @@ class Warehouse:
         return tuple(self._entity_set(info.name, info.url, metadata) for info in infos)
 
     def entity_set(self, name: str) -> EntitySet:
-        """Return the collection of that name, case aside.
+        """Return the collection of that name, else of one that differs in case only.
 
         Raises:
             UnknownCollectionError: the service does not list it; the message names near misses.
         """
         wanted = name.casefold()
-        for entity_set in self.entity_sets:
-            if entity_set.name.casefold() == wanted:
-                return entity_set
+        alike = [e for e in self.entity_sets if e.name.casefold() == wanted]
+        if alike:
+            return next((e for e in alike if e.name == name), alike[0])
         names = [e.name for e in self.entity_sets]
         raise UnknownCollectionError(
             f"there is no collection {name!r}{_did_you_mean(name, names)}",
@@ -201,7 +204,8 @@ class Warehouse:
         for row in rows:
             if isinstance(row, dict):
                 for key, value in row.items():
-                    if "@" not in key:
+                    # A name with a lone surrogate is in no file's header: its values are kept like undeclared ones.
+                    if "@" not in key and not _SURROGATE.search(key):
                         kinds[key] = _wider(kinds.get(key), value)
         properties = tuple(Property(key, kind or "Edm.String") for key, kind in kinds.items())
         return EntityType(name, (), properties)
