@@ -184,7 +184,7 @@ class _Run:
         """Fetch what is planned and not yet held, then write the inventory."""
         today = dt.date.fromisoformat(self._header.today)
         full = _plans(self._request, self._warehouse, self._base, today)
-        stems = file_stems(e.name for e in self._warehouse.entity_sets)
+        stems = _stems(self._warehouse, self._base)
         done = {(r.collection, r.slice): r.rows for r in self._records}
         plans = [self._remaining(plan, done) for plan in full]
         by_name = {plan.entity_set.name: plan for plan in plans}
@@ -447,6 +447,12 @@ def _missing(
 
 def _plan_order(label: str, labels: Sequence[str]) -> tuple[int, str]:
     return (labels.index(label) if label in labels else len(labels), label)
+
+
+def _stems(warehouse: Warehouse, base: Manifest | None) -> dict[str, str]:
+    """Return the name of each collection's folder; what is held stays where it is, whoever comes to the service."""
+    held = {h.name: h.folder.rpartition("/")[2] for h in base.collections.values()} if base else {}
+    return file_stems((e.name for e in warehouse.entity_sets), held)
 
 
 def _folder(stem: str, feed: int) -> str:

@@ -161,6 +161,7 @@ def _show_preview(terminal: Terminal, request: BackupRequest, service: Service) 
     from intune_dw_cli.archive.status import all_gaps
     from intune_dw_cli.cli.gaps import gap_lines
     from intune_dw_cli.cli.running import show_plan
+    from intune_dw_cli.export.names import file_stems
 
     plans = preview(request, service.connect)
     manifest = read_manifest(Layout(request.root).manifest)
@@ -168,7 +169,8 @@ def _show_preview(terminal: Terminal, request: BackupRequest, service: Service) 
         manifest.as_of = request.today.isoformat()  # what is missing as of today, and lost if nothing is done
         for line in gap_lines(all_gaps(manifest)):
             terminal.warn(line)
-    show_plan(terminal, plans, {p.entity_set.name: str(request.root / "data" / p.entity_set.name) for p in plans})
+    stems = file_stems(p.entity_set.name for p in plans)
+    show_plan(terminal, plans, {name: str(request.root / "data" / stem) for name, stem in stems.items()})
 
 
 def _conclude(terminal: Terminal, reporter: Reporter, archive: Path, result: BackupResult) -> None:

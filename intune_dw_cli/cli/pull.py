@@ -17,6 +17,7 @@ from intune_dw_cli.errors import UsageError
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Mapping
 
     from intune_dw_cli.cli.console import Terminal
     from intune_dw_cli.cli.progress import Reporter
@@ -152,7 +153,7 @@ def command(
             target.require_fits(chosen)
             plans = [_plan(e, bounds, since, _names(select), top, today) for e in chosen]
             if dry_run:
-                _show_plan(terminal, plans, target)
+                _show_plan(terminal, warehouse, plans, target)
                 return
             engine = Engine(warehouse, workers=workers, observer=reporter, stop=stop)
             with reporter.showing():
@@ -272,15 +273,13 @@ class Target:
                 hint="Give -o FOLDER/ for one file a collection.",
             )
 
-    def paths(self, names: list[str]) -> dict[str, Path]:
-        """Return the file of each collection."""
-        from intune_dw_cli.export.names import file_stems
-
+    def paths(self, names: list[str], stems: Mapping[str, str]) -> dict[str, Path]:
+        """Return the file of each collection (with --partition its folder), named by the stem of its name."""
         assert self.path is not None
         if self.is_file:
             return {names[0]: self.path}
-        stems = file_stems(names)
-        return {name: self.path / (stems[name] + self.format.suffix) for name in names}
+        suffix = "" if self.partition else self.format.suffix
+        return {name: self.path / (stems[name] + suffix) for name in names}
 
 
 def _chosen(warehouse: Warehouse, names: list[str], all: bool, *, skip_without_days: bool) -> list[EntitySet]:
@@ -361,12 +360,15 @@ def _pull(
                 stop=stop,
                 observer=reporter,
             )
+    stems = _stems(warehouse)
     if target.partition:
-        return pull_to_partitions(engine, plans, target.path, target.format, source=source, observer=reporter)
+        return pull_to_partitions(
+            engine, plans, target.path, target.format, source=source, observer=reporter, stems=stems
+        )
     return pull_to_files(
         engine,
         plans,
-        target.paths([p.entity_set.name for p in plans]),
+        target.paths([p.entity_set.name for p in plans], stems),
         target.format,
         source=source,
         look_ahead=ahead,
@@ -375,16 +377,19 @@ def _pull(
     )
 
 
-def _show_plan(terminal: Terminal, plans: list[CollectionPlan], target: Target) -> None:
-    if target.path is None:
-        files = {p.entity_set.name: "-" for p in plans}
-    elif target.partition:
-        files = {p.entity_set.name: str(target.path / p.entity_set.name) for p in plans}
-    else:
-        files = {name: str(path) for name, path in target.paths([p.entity_set.name for p in plans]).items()}
+def _stems(warehouse: Warehouse) -> dict[str, str]:
+    """Return a file name stem for every collection that there is, so that each has the same in every pull."""
+    from intune_dw_cli.export.names import file_stems
+
+    return file_stems(e.name for e in warehouse.entity_sets)
+
+
+def _show_plan(terminal: Terminal, warehouse: Warehouse, plans: list[CollectionPlan], target: Target) -> None:
     from intune_dw_cli.cli.running import show_plan
 
-    show_plan(terminal, plans, files)
+    names = [p.entity_set.name for p in plans]
+    paths = target.paths(names, _stems(warehouse)) if target.path is not None else dict.fromkeys(names, "-")
+    show_plan(terminal, plans, {name: str(path) for name, path in paths.items()})
 
 
 def _conclude(terminal: Terminal, reporter: Reporter, result: PullResult) -> None:

@@ -110,15 +110,20 @@ def pull_to_partitions(
     *,
     source: str,
     observer: Observer,
+    stems: Mapping[str, str] | None = None,
 ) -> PullResult:
-    """Write one file a day and collection, hive style, below `root`; a collection without days is one file."""
+    """Write one file a day and collection, hive style, below `root`; a collection without days is one file.
+
+    Args:
+        stems: The folder of each collection, by its name; made of the names of the plans by default.
+    """
     by_name = {plan.entity_set.name: plan for plan in plans}
-    stems = file_stems(by_name)
+    folders = stems or file_stems(by_name)
     files: dict[str, PulledFile] = {}
 
     def open_output(item: Slice, additional: bool) -> SliceOutput:
         plan = by_name[item.collection]
-        stem = stems[item.collection]
+        stem = folders[item.collection]
         return slice_parts(root, PartNaming(stem, stem, fmt.suffix), plan, item, fmt, additional, source)
 
     def committed(result: SliceResult) -> None:
