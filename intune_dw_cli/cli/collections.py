@@ -44,6 +44,8 @@ def command(
 
       intune-dw collections -f csv > dictionary.csv
 
+    The CSV is the data dictionary: a row for each property, of all collections or of one.
+
     Next: intune-dw pull NAME
     """
     from intune_dw_cli.cli.connect import open_service
@@ -72,7 +74,7 @@ def command(
     if format == "json":
         terminal.print_json(document)
     elif format == "csv":
-        _print_csv(rows if name is not None else _dictionary(warehouse.entity_sets))
+        _print_csv(_dictionary(warehouse.entity_sets if name is None else (warehouse.entity_set(name),)))
     elif name is None:
         terminal.table(collection_table(rows, terminal.out.width))
         terminal.say(f"{len(rows)} collections. Details: intune-dw collections NAME")
@@ -136,9 +138,22 @@ def _dictionary(entity_sets: tuple[EntitySet, ...]) -> list[dict[str, Any]]:
     """Return the data dictionary: every property of every collection."""
     rows = []
     for entity_set in entity_sets:
-        summary = _summary(entity_set)
-        head = {k: summary[k] for k in ("category", "kind", "date_keyed", "retention_days")}
-        rows += [{"collection": entity_set.name, **head, **p} for p in _properties(entity_set)]
+        for known in _properties(entity_set):
+            personal = "unknown" if known["personal"] is None else known["personal"]
+            rows.append(
+                {
+                    "collection": entity_set.name,
+                    "kind": entity_set.kind,
+                    "property": known["name"],
+                    "type": known["type"],
+                    "nullable": known["nullable"],
+                    "key": known["key"],
+                    "retention_days": entity_set.retention_days,
+                    "personal": personal,
+                    "joins": known["joins"],
+                    "description": known["description"],
+                }
+            )
     return rows
 
 

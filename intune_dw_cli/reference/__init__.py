@@ -18,7 +18,12 @@ Kind = Literal["fact", "dimension", "lookup"]
 
 @dataclass(frozen=True, slots=True)
 class ReferenceProperty:
-    """One documented property: its Edm type, what it means and what it joins to (`collection.property`)."""
+    """One documented property: its Edm type, what it means and what it joins to (`collection.property`).
+
+    Attributes:
+        spellings: How the service spells it elsewhere (`ICCD` is `iccid` in some schemas).
+        personal: Whether its values say something of a person.
+    """
 
     name: str
     type: str
@@ -26,6 +31,7 @@ class ReferenceProperty:
     description: str
     references: str | None
     personal: bool
+    spellings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,7 @@ class ReferenceCollection:
         row_last_modified: the property that `--modified-since` filters on, if the collection has one.
         lookup_rows: documented rows of a lookup, without surrogate keys.
         v1_listed: whether the v1.0 page lists it.
+        undocumented: names of properties that the documentation lacks but public schemas show; none is personal.
     """
 
     name: str
@@ -53,11 +60,14 @@ class ReferenceCollection:
     properties: tuple[ReferenceProperty, ...]
     lookup_rows: tuple[Mapping[str, Any], ...]
     v1_listed: bool
+    undocumented: tuple[str, ...] = ()
 
     def property(self, name: str) -> ReferenceProperty | None:
-        """Return the documented property of that name, case aside, or None."""
+        """Return the documented property of that name, or of that other spelling, case aside; None for no such."""
         folded = name.casefold()
-        return next((p for p in self.properties if p.name.casefold() == folded), None)
+        named = (p for p in self.properties if p.name.casefold() == folded)
+        spelled = (p for p in self.properties if folded in map(str.casefold, p.spellings))
+        return next(named, None) or next(spelled, None)
 
 
 @cache
@@ -87,9 +97,11 @@ def _collection(raw: Mapping[str, Any]) -> ReferenceCollection:
                 description=p["description"],
                 references=p["references"],
                 personal=p["name"] in personal,
+                spellings=tuple(s["name"] for s in p.get("other_spellings", ())),
             )
             for p in raw["properties"]
         ),
         lookup_rows=tuple(raw["lookup_rows"]),
         v1_listed=raw["v1_listed"],
+        undocumented=tuple(raw.get("public_only_properties", ())),
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import duckdb
 import pytest
 from harness import Cli, SandboxProcess, read_csv
 
@@ -32,11 +35,48 @@ def test_json_tells_the_same_as_one_versioned_object(cli: Cli, sandbox: SandboxP
     assert cli("collections", "--json").ok().json == document
 
 
-def test_csv_is_the_data_dictionary_with_every_property_of_every_collection(cli: Cli, sandbox: SandboxProcess) -> None:
-    header, *rows = read_csv(cli("collections", "-f", "csv").ok().out)
-    assert header[0] == "collection"
+DICTIONARY = [
+    "collection",
+    "kind",
+    "property",
+    "type",
+    "nullable",
+    "key",
+    "retention_days",
+    "personal",
+    "joins",
+    "description",
+]
+
+
+def test_csv_is_the_data_dictionary_with_every_property_of_every_collection(
+    cli: Cli, sandbox: SandboxProcess, tmp_path: Path
+) -> None:
+    (tmp_path / "dictionary.csv").write_bytes(cli("collections", "-f", "csv").ok().stdout)
+    header, *rows = read_csv((tmp_path / "dictionary.csv").read_bytes())
+    assert header == DICTIONARY
     models = [sandbox.tenant.model(name) for name in sandbox.tenant.collections()]
-    assert [(r[0], r[header.index("name")]) for r in rows] == [(m.name, p.name) for m in models for p in m.properties]
+    assert [(r[0], r[2]) for r in rows] == [(m.name, p.name) for m in models for p in m.properties]
+    # As somebody else reads it.
+    told = duckdb.sql(f"from read_csv('{tmp_path / 'dictionary.csv'}', header = true) where property = 'userId'")
+    assert sorted(told.select("collection, kind, type, personal, joins").fetchall()) == [
+        ("devices", "dimension", "Edm.Guid", True, "users.userId"),
+        ("mamApplicationInstances", "dimension", "Edm.Guid", True, "users.userId"),
+        ("users", "dimension", "Edm.Guid", True, None),
+    ]
+    history = next(r for r in rows if r[0] == "devicePropertyHistories" and r[2] == "deviceKey")
+    assert history[:9] == [
+        *("devicePropertyHistories", "fact", "deviceKey", "Edm.Int64"),
+        *("false", "true", "60", "false", "devices.deviceKey"),
+    ]
+    assert history[9]
+
+
+def test_the_dictionary_of_one_collection_is_that_part_of_the_whole(cli: Cli) -> None:
+    header, *rows = read_csv(cli("collections", "DEVICES", "-f", "csv").ok().out)
+    whole = read_csv(cli("collections", "-f", "csv").ok().out)
+    assert header == whole[0]
+    assert rows == [row for row in whole if row[0] == "devices"]
 
 
 @pytest.mark.parametrize("name", ["devices", "DEVICES", "Devices"])
@@ -51,7 +91,7 @@ def test_one_collection_shows_its_properties_with_types_key_joins_and_personal_d
     assert properties["deviceTypeKey"]["joins"] == "deviceTypes.deviceTypeKey"
     assert any(p["personal"] for p in properties.values())
     header, *rows = read_csv(cli("collections", name, "-f", "csv").ok().out)
-    assert [r[header.index("name")] for r in rows] == list(properties)
+    assert [r[header.index("property")] for r in rows] == list(properties)
 
 
 @pytest.mark.parametrize(("wrong", "near"), [("devcies", "devices"), ("deviceHistories", "devicePropertyHistories")])

@@ -49,3 +49,15 @@ def test_properties_are_found_whatever_their_case() -> None:
     assert found is not None
     assert found.name == "oSVersion"
     assert devices.property("nosuch") is None
+
+
+@pytest.mark.parametrize("served", ["iccid", "ICCID", "ICCD"])
+def test_properties_are_found_by_the_spellings_that_the_service_was_seen_with(served: str) -> None:
+    found = reference()["devices"].property(served)
+    assert found is not None
+    assert (found.name, found.personal) == ("ICCD", True)
+
+
+def test_no_description_speaks_of_how_the_reference_was_made() -> None:
+    texts = [c.description for c in COLLECTIONS] + [p.description for c in COLLECTIONS for p in c.properties]
+    assert not [text for text in texts if re.search(r"\b(seed|OCR|L\d+|template)\b", text, re.IGNORECASE)]
