@@ -27,7 +27,7 @@ def attach(root: Path, file: Path, item: str) -> Manifest:
         The manifest as it is now; complete when this was the last thing missing.
 
     Raises:
-        ArchiveError: there is no archive, or its first backup has not ended.
+        ArchiveError: there is no archive, its first backup has not ended, or personal data is redacted in it.
         ArchiveLockedError: another run is at work in the archive.
         UsageError: no such item, or no such file.
         OutputError: the disk does not take it.
@@ -39,6 +39,11 @@ def attach(root: Path, file: Path, item: str) -> Manifest:
         if manifest is None:
             raise ArchiveError("the first backup has not ended yet", hint=f"Finish it: intune-dw backup {root}")
         journal = read_journal(layout.journal)
+        if manifest.identity.redaction:
+            raise ArchiveError(
+                "personal data is redacted in this archive, and an exported chart holds names of people",
+                hint="Keep the file in another place.",
+            )
         ended = journal is None or is_in_manifest(journal[0], manifest)
         feed = len(manifest.feeds)
         folder = chart_folder(feed)

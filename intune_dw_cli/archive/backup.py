@@ -23,6 +23,7 @@ from intune_dw_cli.archive.manifest import Holding, Manifest, Missing, read_mani
 from intune_dw_cli.archive.records import Identity, SliceRecord
 from intune_dw_cli.data.datekey import DateKeyRange, from_date_key, to_date_key
 from intune_dw_cli.data.formats import FileFormat
+from intune_dw_cli.data.redact import Redaction
 from intune_dw_cli.errors import IntuneDwError, UsageError
 from intune_dw_cli.events import CollectionPlanned, Observer, PartCommitted, Warned, ignore
 from intune_dw_cli.export.engine import CollectionOutcome, Engine, SliceFailure, SliceOutput, SliceResult
@@ -54,6 +55,8 @@ class BackupRequest:
         exclude: Globs of collection names to leave out.
         bounds: DateKey range for collections that have one.
         keep_dimensions: Whether a dated copy of each collection without days is kept, so that its history is too.
+        redaction: What becomes of personal columns, None to keep them. With it the trend charts are left out: they hold
+            names of people as served.
         moved: Whether the archive may go on with another feed URL, because the tenant was moved to another data center.
             Where both tenants are known to be the same, it may in any case.
         today: The day, in UTC, from which a new run's plan counts.
@@ -67,6 +70,7 @@ class BackupRequest:
     bounds: DateKeyRange = DateKeyRange()
     workers: int = 4
     keep_dimensions: bool = False
+    redaction: Redaction | None = None
     moved: bool = False
     today: dt.date = field(default_factory=lambda: dt.datetime.now(dt.UTC).date())
 
@@ -156,7 +160,7 @@ class _Run:
         self.resumed = False
         self._records: list[SliceRecord] = []
         self._charts: dict[str, ChartRecord] = {}
-        self._graph = graph
+        self._graph = graph if request.redaction is None else None
         if resumed is not None and not is_over(resumed[1], base, request.today):
             self._journal, content = resumed
             self._records = content.slices
@@ -187,6 +191,7 @@ class _Run:
         stems = _stems(self._warehouse, self._base)
         done = {(r.collection, r.slice): r.rows for r in self._records}
         plans = [self._remaining(plan, done) for plan in full]
+        self._tell_left_out(full)
         by_name = {plan.entity_set.name: plan for plan in plans}
         guard = _HeldParts(self._layout, self._base)
         feed = len(self._base.feeds) if self._base else 1
@@ -255,6 +260,14 @@ class _Run:
         write_atomic(self._layout.metadata, self._warehouse.metadata_document)
         write_atomic(self._layout.service, self._warehouse.service_document)
 
+    def _tell_left_out(self, full: Sequence[CollectionPlan]) -> None:
+        """Warn of collections of which redaction leaves nothing."""
+        planned = {plan.entity_set.name for plan in full}
+        for entity_set in select(self._warehouse.entity_sets, self._request.only, self._request.exclude):
+            if entity_set.name not in planned:
+                text = "left out: the documentation does not know it, and every column may be personal (--redact drop)"
+                self._observer(Warned(entity_set.name, text))
+
     def _remaining(self, plan: CollectionPlan, done: Mapping[tuple[str, str], int]) -> CollectionPlan:
         """Return the plan without the slices that are committed, and tell the observer."""
         name = plan.entity_set.name
@@ -262,7 +275,7 @@ class _Run:
         whole = any(label.startswith("unfiltered") for label in mine)
         left = () if whole else tuple(piece for s in plan.slices for piece in s.uncovered(mine))
         self._observer(CollectionPlanned(name, len(left), held=len(mine), rows_held=sum(mine.values())))
-        return CollectionPlan(entity_set=plan.entity_set, slices=left, bounds=plan.bounds)
+        return replace(plan, slices=left)
 
     # -- ending -----------------------------------------------------------------------------------------------
 
@@ -311,7 +324,8 @@ class _Run:
         drift = {"reference": find_drift(documented_model(reference().values()), now)}
         if base is not None and base.collections:
             before = _held_model(base)  # what was not chosen then says nothing now
-            drift["last_run"] = find_drift(before, {name: now[name] for name in now if name in before})
+            written = _written_model(self._warehouse, self._request.redaction)
+            drift["last_run"] = find_drift(before, {name: written[name] for name in written if name in before})
         return {name: [str(d) for d in found] for name, found in drift.items()}
 
     def _keep_dimensions(self, manifest: Manifest) -> None:
@@ -360,7 +374,10 @@ class _Run:
 
 def _identity(request: BackupRequest, warehouse: Warehouse) -> Identity:
     fmt = request.format
-    return Identity(warehouse.source, request.tenant, warehouse.feed.api_version, fmt.format, fmt.compression)
+    redaction = request.redaction.label if request.redaction else None
+    return Identity(
+        warehouse.source, request.tenant, warehouse.feed.api_version, fmt.format, fmt.compression, redaction
+    )
 
 
 class _HeldParts:
@@ -394,7 +411,9 @@ class _HeldParts:
 
 def _plans(request: BackupRequest, warehouse: Warehouse, base: Manifest | None, today: dt.date) -> list[CollectionPlan]:
     chosen = select(warehouse.entity_sets, request.only, request.exclude)
-    return [_plan(e, request.bounds, base.collections.get(e.name) if base else None, today) for e in chosen]
+    plans = [_plan(e, request.bounds, base.collections.get(e.name) if base else None, today) for e in chosen]
+    redacted = [replace(plan, redaction=request.redaction) for plan in plans]
+    return [plan for plan in redacted if plan.schema.columns]
 
 
 def _plan(entity_set: EntitySet, bounds: DateKeyRange, held: Holding | None, today: dt.date) -> CollectionPlan:
@@ -463,6 +482,12 @@ def _folder(stem: str, feed: int) -> str:
 def _held_model(base: Manifest) -> dict[str, dict[str, str]]:
     """Return the model by which the last run wrote, as far as it wrote anything."""
     return {h.name: dict(list(h.slices.values())[-1].schema.columns) for h in base.collections.values() if h.slices}
+
+
+def _written_model(warehouse: Warehouse, redaction: Redaction | None) -> dict[str, dict[str, str]]:
+    """Return the model by which this run writes."""
+    plans = [CollectionPlan(entity_set=e, slices=(), redaction=redaction) for e in warehouse.entity_sets]
+    return {p.entity_set.name: {c.name: c.edm_type for c in p.schema.columns} for p in plans}
 
 
 def _sha256(data: bytes) -> str:

@@ -23,7 +23,8 @@ from intune_dw_cli.archive.manifest import Holding, Manifest, read_manifest
 from intune_dw_cli.archive.records import Identity, SliceRecord
 from intune_dw_cli.data.datekey import DateKeyRange
 from intune_dw_cli.data.formats import FileFormat
-from intune_dw_cli.errors import ArchiveError
+from intune_dw_cli.data.redact import Redaction
+from intune_dw_cli.errors import ArchiveError, UsageError
 from intune_dw_cli.events import Observer, ignore
 from intune_dw_cli.export.engine import Engine, SliceOutput, SliceResult
 from intune_dw_cli.export.files import make_folder
@@ -31,6 +32,7 @@ from intune_dw_cli.export.names import file_stems
 from intune_dw_cli.export.parts import PartNaming
 from intune_dw_cli.export.plan import CollectionPlan, Slice, window
 from intune_dw_cli.export.pull import slice_parts
+from intune_dw_cli.identity.secret import Secret
 from intune_dw_cli.service.warehouse import Warehouse
 
 SAMPLE = 20
@@ -87,6 +89,7 @@ def compare_with_service(
     seed: int = 0,
     today: dt.date | None = None,
     workers: int = 4,
+    redaction_key: Secret | None = None,
     observer: Observer = ignore,
     stop: threading.Event | None = None,
 ) -> list[Comparison]:
@@ -96,6 +99,7 @@ def compare_with_service(
 
     Args:
         sample: How many slices, chosen by `seed`; None for all.
+        redaction_key: The key of an archive whose personal data is pseudonymised; what is read is pseudonymised too.
         today: From which the retention counts; the present day in UTC by default.
 
     Returns:
@@ -103,6 +107,7 @@ def compare_with_service(
 
     Raises:
         ArchiveError: no archive, an unfinished one without a manifest, or one of another feed.
+        UsageError: the archive is pseudonymised, and the key is missing or another one.
         SignInError, OutputError, InterruptedRunError: the comparison could not be made.
     """
     layout = Layout(root)
@@ -113,10 +118,11 @@ def compare_with_service(
             f"the first backup into {root} has not ended yet", hint=f"Finish it: intune-dw backup {root}"
         )
     _require_same_feed(manifest.identity, warehouse)
+    redaction = _redaction_of(manifest.identity, redaction_key)
     chosen = _choose(manifest, warehouse, sample, seed, today or dt.datetime.now(dt.UTC).date())
     make_folder(layout.state)
     with TemporaryDirectory(prefix="compare-", dir=layout.state) as folder:
-        reader = _Rereader(Path(folder), manifest, warehouse)
+        reader = _Rereader(Path(folder), manifest, warehouse, redaction)
         engine = Engine(warehouse, workers=workers, observer=observer, stop=stop)
         errors = reader.read(engine, chosen)
         return [
@@ -161,9 +167,10 @@ def _slice_of(record: SliceRecord) -> Slice | None:
 class _Rereader:
     """Reads slices into a folder of their own, in the archive's format."""
 
-    def __init__(self, folder: Path, manifest: Manifest, warehouse: Warehouse) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, warehouse: Warehouse, redaction: Redaction | None) -> None:
         self._folder = folder
         self._warehouse = warehouse
+        self._redaction = redaction
         identity = manifest.identity
         self._format = FileFormat("parquet" if identity.format == "parquet" else "csv", identity.compression)
         self._stems = file_stems(e.name for e in warehouse.entity_sets)
@@ -176,6 +183,7 @@ class _Rereader:
             name: CollectionPlan(
                 entity_set=self._warehouse.entity_set(name),
                 slices=tuple(item for _, record, item in chosen if record.collection == name),
+                redaction=self._redaction,
             )
             for name in names
         }
@@ -261,6 +269,23 @@ def _comparable(table: pa.Table, names: Sequence[str]) -> pa.Table:
 
 def _tuples(table: pa.Table, key: Sequence[str]) -> Iterator[tuple[str, ...]]:
     return zip(*(table[name].to_pylist() for name in key), strict=True)
+
+
+def _redaction_of(held: Identity, key: Secret | None) -> Redaction | None:
+    """Return the redaction that an archive was made with."""
+    if held.redaction is None:
+        return None
+    if held.redaction == Redaction("drop").label:
+        return Redaction("drop")
+    if key is None:
+        raise UsageError(
+            "personal data in this archive is pseudonymised, so its key is needed to compare it",
+            hint="Give --redact-key-file FILE, or set INTUNE_DW_REDACT_KEY.",
+        )
+    redaction = Redaction("hash", key)
+    if redaction.label != held.redaction:
+        raise UsageError(f"the archive was pseudonymised with another key: {held.redaction}, not {redaction.label}")
+    return redaction
 
 
 def _require_same_feed(held: Identity, warehouse: Warehouse) -> None:

@@ -322,7 +322,8 @@ _RESTORE = "Restore it from a copy of the archive."
 
 
 def _manifest(content: Mapping[str, Any]) -> Manifest:
-    identity = Identity(**{name: content[name] for name in Identity.__slots__})
+    required = [name for name in Identity.__slots__ if name != "redaction"]
+    identity = Identity(**{name: content[name] for name in required}, redaction=content.get("redaction"))
     holdings = [Holding.from_json(c) for c in content["collections"]]
     feeds = list(content["feeds"])
     dt.date.fromisoformat(content["as_of"])

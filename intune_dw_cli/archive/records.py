@@ -25,6 +25,7 @@ class Identity:
         tenant: The tenant, None where it is not known.
         format: csv or parquet.
         compression: As in FileFormat.
+        redaction: How personal columns are redacted (Redaction.label); None where they are kept.
     """
 
     source: str
@@ -32,6 +33,7 @@ class Identity:
     api_version: str
     format: str
     compression: str | None
+    redaction: str | None = None
 
     def require_same(self, held: Identity, *, moved: bool = False) -> None:
         """Raise ArchiveError, naming each difference, when the archive is of something else.
@@ -46,10 +48,11 @@ class Identity:
             "api_version": "API version",
             "format": "format",
             "compression": "compression",
+            "redaction": "redaction",
         }
         mine, theirs = asdict(self), asdict(held)
         differing = [
-            f"{label} {theirs[name]} (this run: {mine[name]})"
+            f"{label} {theirs[name] or 'none'} (this run: {mine[name] or 'none'})"
             for name, label in names.items()
             # A tenant that either side does not know is no difference.
             if mine[name] != theirs[name]
@@ -69,16 +72,21 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class SchemaRecord:
-    """The columns that parts were written with: (name, Edm type) pairs, key and DateKey column."""
+    """The columns that parts were written with: (name, Edm type) pairs, key and DateKey column.
+
+    Attributes:
+        redacted: The properties that were left out, or pseudonymised and so are text now.
+    """
 
     columns: tuple[tuple[str, str], ...]
     key: tuple[str, ...]
     date_key: str | None
+    redacted: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, schema: CollectionSchema) -> SchemaRecord:
         """Return the record of a schema."""
-        return cls(tuple((c.name, c.edm_type) for c in schema.columns), schema.key, schema.date_key)
+        return cls(tuple((c.name, c.edm_type) for c in schema.columns), schema.key, schema.date_key, schema.redacted)
 
     def to_json(self) -> Json:
         """Return the record as JSON values."""
@@ -86,12 +94,14 @@ class SchemaRecord:
             "columns": [{"name": name, "type": kind} for name, kind in self.columns],
             "key": list(self.key),
             "date_key": self.date_key,
+            "redacted": list(self.redacted),
         }
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> SchemaRecord:
         """Read a record. Raises KeyError, TypeError where it is none."""
-        return cls(tuple((c["name"], c["type"]) for c in raw["columns"]), tuple(raw["key"]), raw["date_key"])
+        columns = tuple((c["name"], c["type"]) for c in raw["columns"])
+        return cls(columns, tuple(raw["key"]), raw["date_key"], tuple(raw.get("redacted", ())))
 
 
 @dataclass(frozen=True, slots=True)

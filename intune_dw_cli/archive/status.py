@@ -28,6 +28,7 @@ class ArchiveStatus:
         gaps: What days are missing or look wrong, by collection; whole collections are left out.
         open_charts: Trend charts that a person must still save by hand, or a later run.
         next_loss: The day that the service drops first of those that are not held, with its collection.
+        redaction: How personal data is redacted, as in the manifest; None where it is not.
     """
 
     state: str
@@ -38,6 +39,7 @@ class ArchiveStatus:
     gaps: Mapping[str, Gaps]
     next_loss: tuple[str, Loss] | None
     open_charts: tuple[ChartRecord, ...] = ()
+    redaction: str | None = None
 
     def age(self, now: dt.datetime) -> dt.timedelta | None:
         """Return how long ago the last complete run ended; None when none ever did."""
@@ -69,6 +71,7 @@ def archive_status(root: Path) -> ArchiveStatus:
         gaps={name: g for name, g in gaps.items() if not g.is_whole},
         next_loss=next_loss(gaps),
         open_charts=tuple(manifest.open_charts),
+        redaction=manifest.identity.redaction,
     )
 
 

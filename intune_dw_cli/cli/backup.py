@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from intune_dw_cli.cli.options import CONNECTION, OUTPUT, SELECTION, Connection, Talk, option, with_groups
+from intune_dw_cli.cli.options import CONNECTION, OUTPUT, SELECTION, Connection, Privacy, Talk, option, with_groups
 from intune_dw_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def command(
     dry_run: Annotated[
         bool, option("--dry-run", "-n", help="Print what would be fetched, and stop.", panel=OUTPUT)
     ] = False,
+    privacy: Privacy = Privacy(),
     connection: Connection = Connection(),
     talk: Talk = Talk(),
 ) -> None:
@@ -97,6 +98,8 @@ def command(
 
       intune-dw backup /srv/intune -f parquet --exclude "mam*"
 
+      intune-dw backup ./shared --redact hash --redact-key-file redact.key
+
       intune-dw backup ./contoso-backup --attach export.csv --as assignment-status
 
     Whatever stops it, the same command continues. Run again on a finished archive, it adds the new days.
@@ -108,6 +111,7 @@ def command(
     from intune_dw_cli.archive.backup import BackupRequest, backup
     from intune_dw_cli.cli.connect import open_service
     from intune_dw_cli.cli.console import Terminal
+    from intune_dw_cli.cli.privacy import redaction_of
     from intune_dw_cli.cli.progress import Reporter
     from intune_dw_cli.cli.pull import day_range, file_format
     from intune_dw_cli.cli.running import reported, stoppable
@@ -124,6 +128,7 @@ def command(
             raise UsageError("--workers must be at least 1")
         today = dt.datetime.now(dt.UTC).date()
         bounds = day_range(first, last, None, today)
+        redaction = redaction_of(privacy)
         fmt = file_format(format, compression, False, None)
         with (
             stoppable(terminal) as stop,
@@ -138,14 +143,19 @@ def command(
                 bounds=bounds,
                 workers=workers,
                 keep_dimensions=keep_dimensions,
+                redaction=redaction,
                 moved=moved,
                 today=today,
             )
             if dry_run:
                 _show_preview(terminal, request, service)
                 return
-            graph = None if no_charts else service.graph
-            if graph is None and not no_charts:
+            graph = None if no_charts or redaction else service.graph
+            if redaction and not no_charts:
+                terminal.warn(
+                    "the trend charts are not saved: they hold names of people as served, and personal data is redacted"
+                )
+            elif graph is None and not no_charts:
                 terminal.warn(
                     "the trend charts are not saved: the access token is for the warehouse only (--no-charts says so)"
                 )
@@ -197,6 +207,7 @@ def _conclude(terminal: Terminal, reporter: Reporter, archive: Path, result: Bac
     more = {
         "archive": str(archive),
         "as_of": manifest.as_of,
+        "redaction": manifest.identity.redaction,
         "resumed": result.resumed,
         "gaps": {name: asdict(found) for name, found in gaps.items() if not found.is_whole},
         "next_loss": loss_json(next_loss(gaps)),

@@ -23,6 +23,9 @@ OUTPUT = "Output"
 SELECTION = "Selection"
 TALK = "Messages"
 SIGN_IN = "Sign-in"
+PRIVACY = "Personal data"
+REDACT_KEY = f"{PREFIX}REDACT_KEY"
+"""The variable that holds the key of `--redact hash`. There is no flag for it: every process sees what is in argv."""
 
 
 def option(
@@ -186,6 +189,31 @@ class Talk:
     json: Annotated[
         bool, option("--json", help="Print the run's summary as one JSON object on stdout.", panel=TALK)
     ] = False
+
+
+@dataclass(frozen=True)
+class Privacy:
+    """What becomes of personal data."""
+
+    redact: Annotated[
+        str | None,
+        option(
+            "--redact",
+            help="Personal data: drop leaves the columns out, hash puts pseudonyms in (joins still work).",
+            panel=PRIVACY,
+            metavar="MODE",
+            words=("drop", "hash"),
+        ),
+    ] = None
+    redact_key_file: Annotated[
+        Path | None,
+        option(
+            "--redact-key-file",
+            help="File with the key of --redact hash; or the key itself in INTUNE_DW_REDACT_KEY.",
+            panel=PRIVACY,
+            metavar="FILE",
+        ),
+    ] = None
 
 
 def with_groups(function: Callable[..., None]) -> Callable[..., None]:

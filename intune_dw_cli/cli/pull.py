@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from intune_dw_cli.cli.complete import collection_names
-from intune_dw_cli.cli.options import CONNECTION, OUTPUT, SELECTION, Connection, Talk, option, with_groups
+from intune_dw_cli.cli.options import CONNECTION, OUTPUT, SELECTION, Connection, Privacy, Talk, option, with_groups
 from intune_dw_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from intune_dw_cli.cli.progress import Reporter
     from intune_dw_cli.data.datekey import DateKeyRange
     from intune_dw_cli.data.formats import FileFormat
+    from intune_dw_cli.data.redact import Redaction
     from intune_dw_cli.export.engine import Engine
     from intune_dw_cli.export.plan import CollectionPlan
     from intune_dw_cli.export.pull import PullResult
@@ -109,6 +110,7 @@ def command(
     dry_run: Annotated[
         bool, option("--dry-run", "-n", help="Print what would be fetched and written, and stop.", panel=OUTPUT)
     ] = False,
+    privacy: Privacy = Privacy(),
     connection: Connection = Connection(),
     talk: Talk = Talk(),
 ) -> None:
@@ -128,6 +130,7 @@ def command(
     """
     from intune_dw_cli.cli.connect import open_service
     from intune_dw_cli.cli.console import Terminal
+    from intune_dw_cli.cli.privacy import redaction_of
     from intune_dw_cli.cli.progress import Reporter
     from intune_dw_cli.cli.running import reported, stoppable
     from intune_dw_cli.export.engine import Engine
@@ -138,6 +141,7 @@ def command(
         today = dt.datetime.now(dt.UTC).date()
         bounds = day_range(first, last, days, today)
         since = instant(modified_since)
+        redaction = redaction_of(privacy)
         if since and not bounds.is_open:
             raise UsageError("--modified-since cannot be combined with a date range", hint="Use one of them.")
         for flag, number in (("--top", top), ("--workers", workers)):
@@ -151,7 +155,7 @@ def command(
             warehouse = service.warehouse()
             chosen = _chosen(warehouse, collection or [], all, skip_without_days=not bounds.is_open)
             target.require_fits(chosen)
-            plans = [_plan(e, bounds, since, _names(select), top, today) for e in chosen]
+            plans = [_plan(e, bounds, since, _names(select), top, today, redaction) for e in chosen]
             if dry_run:
                 _show_plan(terminal, warehouse, plans, target)
                 return
@@ -313,6 +317,7 @@ def _plan(
     select: list[str] | None,
     top: int | None,
     today: dt.date,
+    redaction: Redaction | None,
 ) -> CollectionPlan:
     from intune_dw_cli.export.plan import CollectionPlan, Slice, plan_slices
 
@@ -325,14 +330,21 @@ def _plan(
         slices: tuple[Slice, ...] = (Slice(entity_set.name, bounds, by_day=entity_set.date_key is not None),)
     else:
         slices = plan_slices(entity_set, bounds, today)
-    return CollectionPlan(
+    plan = CollectionPlan(
         entity_set=entity_set,
         slices=slices,
         bounds=bounds,
         select=entity_set.property_names(select) if select else None,
         top=top,
         modified_since=since,
+        redaction=redaction,
     )
+    if not plan.schema.columns:
+        raise UsageError(
+            f"{entity_set.name}: --redact drop leaves no column: all are personal, or not in the documentation",
+            hint="Use --redact hash, or leave the collection out.",
+        )
+    return plan
 
 
 def _pull(

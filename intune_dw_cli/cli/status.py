@@ -48,6 +48,7 @@ def command(
     from intune_dw_cli.cli.console import Terminal
     from intune_dw_cli.cli.gaps import gap_lines, loss_json, loss_line
     from intune_dw_cli.cli.running import SUMMARY_VERSION, reported
+    from intune_dw_cli.data.redact import in_words
 
     terminal = Terminal(talk)
     with reported(terminal, "status"):
@@ -64,6 +65,7 @@ def command(
                 "state": status.state,
                 "as_of": status.as_of,
                 "last_day": status.last_day,
+                "redaction": status.redaction,
                 "ended": status.ended.isoformat() if status.ended else None,
                 "age_seconds": round(age.total_seconds()) if age is not None else None,
                 "stale": stale,
@@ -76,6 +78,8 @@ def command(
     elif not talk.quiet:
         shown = age_text(age)
         terminal.out.print(f"{status.state}{', stale' if stale else ''}; last complete run {shown}", soft_wrap=True)
+        if status.redaction:
+            terminal.out.print(f"personal data: {in_words(status.redaction)}", soft_wrap=True)
         if status.last_day:
             terminal.out.print(f"every fact is held up to {status.last_day}", soft_wrap=True)
         for name, slices in status.missing.items():

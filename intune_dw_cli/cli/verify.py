@@ -33,6 +33,15 @@ def command(
         int, option("--seed", help="With --against-service: another seed is another sample.", panel=SELECTION)
     ] = 0,
     workers: Annotated[int, option("--workers", help="Slices fetched at the same time.", panel=CONNECTION)] = 4,
+    redact_key_file: Annotated[
+        Path | None,
+        option(
+            "--redact-key-file",
+            help="With --against-service: the key of an archive made with --redact hash; or INTUNE_DW_REDACT_KEY.",
+            panel=SELECTION,
+            metavar="FILE",
+        ),
+    ] = None,
     connection: Connection = Connection(),
     talk: Talk = Talk(),
 ) -> None:
@@ -55,7 +64,7 @@ def command(
 
     terminal = Terminal(talk)
     if against_service:
-        _compare(archive, terminal, connection, None if all else sample, seed, workers)
+        _compare(archive, terminal, connection, None if all else sample, seed, workers, redact_key_file)
         return
     with reported(terminal, "verify"):
         with terminal.counting() as progress:
@@ -90,7 +99,13 @@ def command(
 
 
 def _compare(
-    archive: Path, terminal: Terminal, connection: Connection, sample: int | None, seed: int, workers: int
+    archive: Path,
+    terminal: Terminal,
+    connection: Connection,
+    sample: int | None,
+    seed: int,
+    workers: int,
+    key_file: Path | None,
 ) -> None:
     """Read slices from the service again and say what differs."""
     from dataclasses import asdict
@@ -98,6 +113,7 @@ def _compare(
     from intune_dw_cli.archive.compare import compare_with_service
     from intune_dw_cli.cli.connect import open_service
     from intune_dw_cli.cli.console import clean
+    from intune_dw_cli.cli.privacy import redaction_key
     from intune_dw_cli.cli.progress import Reporter
     from intune_dw_cli.cli.running import SUMMARY_VERSION, reported, stoppable
 
@@ -116,6 +132,7 @@ def _compare(
                 sample=sample,
                 seed=seed,
                 workers=workers,
+                redaction_key=redaction_key(key_file),
                 observer=reporter,
                 stop=stop,
             )

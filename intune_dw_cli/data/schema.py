@@ -99,12 +99,16 @@ class CollectionSchema:
         columns: What is exported.
         key: The names of the key columns that are among them.
         date_key: The name of the DateKey column, None where there is none.
+        redaction: How personal columns are redacted, as in the manifest; None where they are not.
+        redacted: Their names, also of those that are left out.
     """
 
     collection: str
     columns: tuple[Column, ...]
     key: tuple[str, ...]
     date_key: str | None
+    redaction: str | None = None
+    redacted: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, collection: str, declared: EntityType, date_key: str | None) -> CollectionSchema:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from intune_dw_cli.data.datekey import DateKeyRange
 from intune_dw_cli.data.decode import PageDecoder
+from intune_dw_cli.data.redact import has_undeclared
 from intune_dw_cli.data.schema import ADDITIONAL
 from intune_dw_cli.errors import (
     BadRequestError,
@@ -291,6 +292,7 @@ class _SliceWorker:
         self._state = state
         self._slice = item
         self._plan = state.plan
+        self._schema = state.plan.read_schema
         # Taken now, in the thread that runs the plan: all slices that run together must agree.
         self._additional = state.additional
         # Where the service cannot be asked for the range, it is applied here.
@@ -304,7 +306,7 @@ class _SliceWorker:
         additional = self._additional
         while True:
             output = self._open_output(self._slice, additional)
-            tally = SliceTally(self._plan.read_schema, self._slice.range)
+            tally = SliceTally(self._schema, self._slice.range)
             try:
                 widened = self._fill(output, tally, additional)
                 if not widened:
@@ -338,6 +340,7 @@ class _SliceWorker:
                 batch = within(batch, self._plan.entity_set.date_key, self._slice.range)
             if self._plan.top is not None:
                 batch = batch.slice(0, self._plan.top - tally.rows)
+            batch = self._redacted(batch)
             if ADDITIONAL in batch.schema.names and not additional:
                 if self._state.one_file:
                     raise _WidenedError
@@ -348,6 +351,14 @@ class _SliceWorker:
             if self._plan.top is not None and tally.rows >= self._plan.top:
                 break
         return False
+
+    def _redacted(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        if self._plan.redaction is None:
+            return batch
+        if has_undeclared(batch):
+            text = "undeclared properties came and are left out: nobody knows whether they are personal"
+            self._engine.warn(self._state, text)
+        return self._plan.redaction.rows(batch, self._schema)
 
     def _readings(self) -> Iterator[Reading]:
         """Yield the pages; a 400 to the first request is met with what the service may understand instead."""
@@ -405,10 +416,13 @@ class _SliceWorker:
 
     def _remark(self, result: SliceResult, additional: bool) -> None:
         """Warn of what the user should know about a committed slice."""
+        if unknown := self._plan.unknown:
+            text = f"not in the documentation, so redacted like personal data: {', '.join(unknown)}"
+            self._engine.warn(self._state, text)
         if additional:
             self._engine.warn(self._state, f"undeclared properties are kept as JSON in the column {ADDITIONAL}")
         if result.duplicates:
-            key = ", ".join(self._plan.read_schema.key)
+            key = ", ".join(self._schema.key)
             self._engine.warn(self._state, f"several rows have the same key ({key}); all are kept")
         if result.absent:
             self._engine.warn(self._state, f"declared but not sent, so left empty: {', '.join(result.absent)}")

@@ -7,6 +7,7 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from intune_dw_cli.data.datekey import DateKeyRange
+from intune_dw_cli.data.redact import Redaction, is_unknown
 from intune_dw_cli.data.schema import CollectionSchema
 from intune_dw_cli.errors import UsageError
 from intune_dw_cli.service.warehouse import EntitySet
@@ -64,6 +65,7 @@ class CollectionPlan:
         select: The properties to keep, None for all.
         top: Most rows to take, None for all.
         modified_since: An instant, as text with `Z`: only rows that the warehouse changed since then.
+        redaction: What becomes of personal columns, None to keep them as they are.
     """
 
     entity_set: EntitySet
@@ -72,6 +74,7 @@ class CollectionPlan:
     select: tuple[str, ...] | None = None
     top: int | None = None
     modified_since: str | None = None
+    redaction: Redaction | None = None
 
     @property
     def declared_schema(self) -> CollectionSchema:
@@ -81,8 +84,7 @@ class CollectionPlan:
     @property
     def schema(self) -> CollectionSchema:
         """The columns to write."""
-        declared = self.declared_schema
-        return declared if self.select is None else declared.select(self.select)
+        return self._columns(self.select)
 
     @property
     def read(self) -> tuple[str, ...] | None:
@@ -94,9 +96,20 @@ class CollectionPlan:
 
     @property
     def read_schema(self) -> CollectionSchema:
-        """The columns of the rows as they are read."""
+        """The columns of the rows as they pass: read, and redacted."""
+        return self._columns(self.read)
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """The columns that are redacted only because the documentation does not know them."""
+        names = set(self.schema.redacted)
+        columns = [c for c in self.declared_schema.columns if c.name in names]
+        return tuple(c.name for c in columns if is_unknown(c, self.entity_set.reference))
+
+    def _columns(self, names: Sequence[str] | None) -> CollectionSchema:
         declared = self.declared_schema
-        return declared if self.read is None else declared.select(self.read)
+        chosen = declared if names is None else declared.select(names)
+        return chosen if self.redaction is None else self.redaction.schema(chosen, self.entity_set.reference)
 
 
 def window(entity_set: EntitySet, today: dt.date) -> DateKeyRange:

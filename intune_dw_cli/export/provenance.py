@@ -7,11 +7,13 @@ from intune_dw_cli.data.schema import CollectionSchema
 
 
 def provenance(schema: CollectionSchema, source: str) -> dict[str, str]:
-    """Return collection, key, DateKey property, source URL without query, and tool version."""
+    """Return collection, key, DateKey property, source URL without query, tool version, and how rows are redacted."""
+    redaction = {"intune_dw.redaction": schema.redaction} if schema.redaction else {}
     return {
         "intune_dw.collection": schema.collection,
         "intune_dw.key": ",".join(schema.key),
         "intune_dw.date_key": schema.date_key or "",
         "intune_dw.source": source,
         "intune_dw.version": __version__,
+        **redaction,
     }

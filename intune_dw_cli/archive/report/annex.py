@@ -13,11 +13,10 @@ from intune_dw_cli.archive.report.html import MOST_ROWS, Html, badge, code, el, 
 def charts(archive: Archive) -> Html:
     """Return the trend charts with their files."""
     if not archive.charts:
-        return el(
-            "section",
-            el("h2", "Trend charts"),
-            el("p", "No trend charts were asked for. The move resets them: without --no-charts they are saved too."),
-        )
+        why = "No trend charts were asked for. The move resets them: without --no-charts they are saved too."
+        if archive.is_redacted:
+            why = "Trend charts hold names of people as served, so a redacted archive has none. The move resets them."
+        return el("section", el("h2", "Trend charts"), el("p", why))
     rows = [
         (
             word(str(c.get("group") or "")),

@@ -11,6 +11,7 @@ from typing import Any
 
 from intune_dw_cli.archive.report.days import DAY, date_of
 from intune_dw_cli.archive.report.html import Html, escape, humped, listed, small
+from intune_dw_cli.data.redact import in_words
 
 _MOST_DAYS = 4000
 _OPEN = ("manual", "failed")
@@ -37,6 +38,17 @@ class Archive:
         """Format, compression and what became of times."""
         compression = self._content.get("compression")
         return f"{self.get('format')}{f', {compression}' if compression else ''}; times: {self.get('timestamps')}"
+
+    @property
+    def personal_data(self) -> str:
+        """What became of personal data."""
+        label = self._content.get("redaction")
+        return in_words(None if label is None else str(label))
+
+    @property
+    def is_redacted(self) -> bool:
+        """Whether personal data is left out or pseudonymised."""
+        return self._content.get("redaction") is not None
 
     @property
     def several(self) -> bool:

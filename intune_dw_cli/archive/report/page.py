@@ -70,6 +70,7 @@ def _head(archive: Archive, manifest_sha256: str) -> Html:
         ("Tenant", word(archive.get("tenant"))),
         ("API version", word(archive.get("api_version"))),
         ("Format", word(archive.form)),
+        ("Personal data", archive.personal_data),
         ("Made by", word(archive.get("tool"))),
         ("SHA-256 of manifest.json", code(manifest_sha256)),
     ]

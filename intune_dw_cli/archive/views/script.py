@@ -9,6 +9,7 @@ from intune_dw_cli.archive.views.history import has_copies, history_view
 from intune_dw_cli.archive.views.star import Star
 from intune_dw_cli.archive.views.statements import Names, commented, create_view, literal
 from intune_dw_cli.archive.views.tables import Table, collection_view
+from intune_dw_cli.data.redact import in_words
 from intune_dw_cli.data.schema import ADDITIONAL
 
 
@@ -59,6 +60,8 @@ def _header(content: Mapping[str, Any], feeds: Sequence[str]) -> str:
         f"Types are those of the service's $metadata. {_format_note(content)}",
         f"{ADDITIONAL} holds, as JSON, properties that $metadata did not declare.",
     ]
+    if label := content.get("redaction"):
+        lines.append(f"Personal data is {in_words(str(label))}.")
     if len(feeds) > 1:
         lines += [
             "",

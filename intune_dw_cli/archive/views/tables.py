@@ -100,7 +100,9 @@ def _about(name: str, held: Sequence[Mapping[str, Any]]) -> list[str]:
     documented = reference().get(name.casefold())
     if documented:
         lines.append(documented.description.partition(". ")[0].rstrip(".") + ".")
-        if personal := [p.name for p in documented.properties if p.personal]:
+        schemas = [schema for entry in held for schema in entry.get("schemas") or ()]
+        folded = {str(c["name"]).casefold() for schema in schemas for c in schema.get("columns") or ()}
+        if personal := [p.name for p in documented.properties if p.personal and p.name.casefold() in folded]:
             lines.append(f"Personal data: {', '.join(personal)}.")
     return lines
 
