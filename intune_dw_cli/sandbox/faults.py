@@ -15,7 +15,7 @@ from intune_dw_cli.sandbox.problems import SHAPES
 
 KINDS: Mapping[str, str] = {
     "429": "throttled: retry-after=SECONDS, style=seconds|date|body|none, body=SHAPE",
-    "500": "error status: body=SHAPE",
+    "500": "error status: body=SHAPE, retry-after=SECONDS (none without it)",
     "502": "as 500",
     "503": "as 500",
     "504": "as 500",
@@ -73,6 +73,7 @@ class Fault:
         page: The page in its chain, from 1; None for any.
         times: How often it happens; 0 always. Default once, or always where there is a probability.
         probability: Chance for each request, decided by the tenant's seed.
+        retry_after: Seconds that the answer asks the client to wait; None for 1 with a 429 and nothing with the others.
         body: Shape of the error body, a to f of service.md; None for the kind's usual one.
         after: Share of the body that is sent before it is cut.
     """
@@ -82,7 +83,7 @@ class Fault:
     page: int | None = None
     times: int | None = None
     probability: float | None = None
-    retry_after: int = 1
+    retry_after: int | None = None
     style: str = "seconds"
     body: str | None = None
     at: str = "headers"

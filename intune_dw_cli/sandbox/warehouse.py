@@ -128,18 +128,22 @@ def _unauthorized(request: Request) -> Response:
 def _status(request: Request, fault: Fault) -> Response:
     shape = fault.body or _USUAL_SHAPES.get(fault.kind, "b")
     message = {"message": _NOT_AUTHORIZED} if fault.kind == "403" else {}
-    return problem(request, int(fault.kind), shape=shape, **message)
+    response = problem(request, int(fault.kind), shape=shape, **message)
+    if fault.retry_after is not None:
+        response.headers["Retry-After"] = str(fault.retry_after)
+    return response
 
 
 def _throttled(request: Request, fault: Fault) -> Response:
     """Return a 429 that gives its waiting time in the wanted style."""
-    seconds = str(fault.retry_after)
+    wait = 1 if fault.retry_after is None else fault.retry_after
+    seconds = str(wait)
     in_body = seconds if fault.style == "body" else None
     response = problem(request, 429, shape=fault.body or "b", retry_after=in_body)
     if fault.style == "seconds":
         response.headers["Retry-After"] = seconds
     elif fault.style == "date":
-        when = datetime.now(UTC) + timedelta(seconds=fault.retry_after)
+        when = datetime.now(UTC) + timedelta(seconds=wait)
         response.headers["Retry-After"] = format_datetime(when, usegmt=True)
     return response
 

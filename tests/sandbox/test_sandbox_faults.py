@@ -76,6 +76,14 @@ def test_error_statuses(client, status):
     assert client.get(NAME).status_code == 200
 
 
+def test_an_error_status_asks_for_a_wait_when_told_to_and_only_then(client):
+    for text in ("kind=503,retry-after=9", "kind=503"):
+        client.sandbox.add_fault(Fault.parse(text))
+    told, silent = client.get(NAME), client.get(NAME)
+    assert (told.status_code, told.headers["Retry-After"]) == (503, "9")
+    assert (silent.status_code, silent.headers.get("Retry-After")) == (503, None)
+
+
 def test_error_shapes(client):
     def body(shape):
         client.sandbox.add_fault(Fault(kind="403", body=shape))
