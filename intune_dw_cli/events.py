@@ -76,11 +76,15 @@ class Retrying(Event):
 
 @dataclass(frozen=True, slots=True)
 class Throttled(Event):
-    """The service asked for patience (429): `wait` seconds, and at most `limit` requests at a time from now on."""
+    """The service asked for patience (429): `wait` seconds, and at most `limit` requests at a time from now on.
+
+    `asked` is how many seconds it named itself, None where it named none; the wait has an upper limit.
+    """
 
     wait: float
     attempt: int
     limit: int
+    asked: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

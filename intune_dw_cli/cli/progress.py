@@ -175,7 +175,7 @@ class Reporter:
                 pass  # the log says so already
             case Throttled():
                 terminal.say(
-                    f"{name}: the service asks for patience (429); next attempt in {event.wait:.0f} s, "
+                    f"{name}: the service asks for {_patience(event)} (429); next attempt in {event.wait:.0f} s, "
                     f"{event.limit} requests at a time"
                 )
             case Retrying():
@@ -196,6 +196,12 @@ class Reporter:
             f"{done} of {len(figures.collections)} collections, {figures.rows:,} rows, "
             f"{size_text(figures.wire_bytes)} received in {duration_text(figures.seconds)}"
         )
+
+
+def _patience(event: Throttled) -> str:
+    """Name what the service asks for where that is more than is waited."""
+    much = event.asked is not None and event.asked > event.wait
+    return f"{event.asked:,.0f} s of patience, more than is waited at a time" if much else "patience"
 
 
 class _Display:

@@ -231,6 +231,7 @@ class Transport:
                 body, size = b"", 0  # the status says enough
             else:
                 error.request_id, error.collection = request_id, collection
+                error.hint = error.hint or _CONTINUES
                 raise
         finally:
             response.close()
@@ -314,12 +315,12 @@ class Transport:
         error: TransportError | MalformedPageError | UnavailableError,
         collection: str | None,
     ) -> None:
-        wait = attempt.next_wait()
+        asked, wait = attempt.asked, attempt.next_wait()
         if wait is None or getattr(error, "permanent", False):
             raise error
         if attempt.throttled:
             limit = self._gate.throttled()
-            self._observer(Throttled(collection, wait, attempt.throttles, limit))
+            self._observer(Throttled(collection, wait, attempt.throttles, limit, asked))
         else:
             self._observer(Retrying(collection, error.message, wait, attempt.failures))
         log.info("%s: %s; next attempt in %.1f s", collection or "service", error, wait)
@@ -332,7 +333,7 @@ class _Attempts:
     def __init__(self, tries: int, policy: RequestPolicy) -> None:
         self._tries = tries
         self._policy = policy
-        self._asked: float | None = None
+        self.asked: float | None = None
         self.failures = 0
         self.throttles = 0
         self.throttled = False
@@ -341,14 +342,14 @@ class _Attempts:
 
     def note(self, *, throttled: bool, retry_after: float | None) -> None:
         """Keep what an error answer asked for, until `next_wait`."""
-        self.throttled, self._asked = throttled, retry_after
+        self.throttled, self.asked = throttled, retry_after
 
     def next_wait(self) -> float | None:
         """Count the failure and return the seconds to wait, None when it was the last attempt.
 
         Exponential back-off with full jitter; a `Retry-After` is honoured up to the policy's longest wait.
         """
-        asked, self._asked = self._asked, None
+        asked, self.asked = self.asked, None
         if self.throttled:
             self.throttles += 1
             count, most = self.throttles, self._policy.throttles

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from harness import Cli, Serve, running
 from meddler import CLOSE, RESET, Heard, Meddle, Meddler, Piece, framed
 from rig import FACT, SMALL, TODAY, Rig, Row, as_rows, rows_of
 
@@ -173,6 +175,7 @@ def test_a_fault_that_lasts_is_named_and_leaves_no_file(sandbox: Sandbox, tmp_pa
     for error in result.errors:
         assert says in error.message
         assert error.request_id
+        assert error.hint
 
 
 @pytest.mark.parametrize("form", HARMLESS)
@@ -240,4 +243,21 @@ def test_429s_in_a_row_are_sat_out(
         assert all(event.wait <= jitter for event in throttled)
     else:
         assert all(cap <= event.wait <= cap + jitter for event in throttled)
+    asked = {"0": 0.0, "seconds": 7.0, "a day": 86400.0}
+    assert form in ("date", "absent") or {event.asked for event in throttled} == {asked[form]}
     assert {event.limit for event in throttled} <= {1, 2}
+
+
+def test_a_service_that_asks_for_a_day_is_asked_again_in_minutes_and_both_are_said(
+    cli: Cli, serve: Serve, tmp_path: Path
+) -> None:
+    sandbox = serve("--fault", "kind=429,retry-after=86400,collection=users,times=0", devices=5, days=2)
+    with running(cli.start("backup", "A", "--only", "users", "--url", sandbox.url)) as process:
+        assert process.stderr
+        said = next(line for line in process.stderr if b"429" in line).decode()
+        process.terminate()
+        assert process.wait(20) == 130
+    assert "86,400 s of patience" in said
+    assert re.search(r"next attempt in 30[01] s", said)
+    sandbox.heal()
+    cli("backup", "A", "--only", "users", "--url", sandbox.url).ok()
