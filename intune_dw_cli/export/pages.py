@@ -13,7 +13,6 @@ from intune_dw_cli.errors import MalformedPageError, ProtocolError
 from intune_dw_cli.service.page import Page
 from intune_dw_cli.service.warehouse import Warehouse
 
-_DECODE_TRIES = 3
 _MOST_EMPTY = 10_000
 """Pages without rows in a row. Links that are new each time would otherwise lead on for ever."""
 
@@ -119,18 +118,24 @@ class PageReader:
         return page, sizes[-1]
 
     def _decode(self, page: Page) -> DecodedPage:
-        """Decode; a text that turns out to be no JSON is asked for again."""
-        for attempt in range(1, _DECODE_TRIES + 1):
-            try:
-                with self._decoding:
-                    return self._decoder.decode(page)
-            except ProtocolError as error:
-                error.collection = error.collection or self._collection
-                error.request_id = error.request_id or page.request_id
-                if not isinstance(error, MalformedPageError) or attempt == _DECODE_TRIES:
-                    raise
-            page, _ = self._fetch(page.url)
-        raise AssertionError("unreachable")
+        """Decode; a page whose rows turn out to be no JSON is asked for again, with the transport's patience."""
+        try:
+            return self._decoded(page)
+        except MalformedPageError:
+            again: list[DecodedPage] = []
+            self._warehouse.page(
+                page.url, collection=self._collection, prove=lambda other: again.append(self._decoded(other))
+            )
+            return again[-1]
+
+    def _decoded(self, page: Page) -> DecodedPage:
+        try:
+            with self._decoding:
+                return self._decoder.decode(page)
+        except ProtocolError as error:
+            error.collection = error.collection or self._collection
+            error.request_id = error.request_id or page.request_id
+            raise
 
 
 def _digest(url: str) -> bytes:

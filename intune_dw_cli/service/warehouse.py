@@ -164,14 +164,29 @@ class Warehouse:
         """Return the URL of a collection's first page."""
         return self.feed.entity_set(entity_set.url, filter=filter, select=select, top=top)
 
-    def page(self, url: str, *, collection: str | None = None, on_bytes: Callable[[int], None] | None = None) -> Page:
-        """Fetch one page. Raises what `Transport.get` raises."""
-        return self._transport.get(
-            url,
-            lambda body, request_id: read_page(body, url=url, request_id=request_id),
-            collection=collection,
-            on_bytes=on_bytes,
-        )
+    def page(
+        self,
+        url: str,
+        *,
+        collection: str | None = None,
+        on_bytes: Callable[[int], None] | None = None,
+        prove: Callable[[Page], object] = lambda _: None,
+    ) -> Page:
+        """Fetch one page.
+
+        Args:
+            prove: Looks at the page; may raise MalformedPageError, which is retried as one of the envelope is.
+
+        Raises:
+            IntuneDwError: what `Transport.get` raises.
+        """
+
+        def read(body: bytes, request_id: str) -> Page:
+            page = read_page(body, url=url, request_id=request_id)
+            prove(page)
+            return page
+
+        return self._transport.get(url, read, collection=collection, on_bytes=on_bytes)
 
     def follow(self, page: Page, next_link: str) -> str:
         """Return the URL that a page's nextLink stands for. Raises HostGuardError when it leads elsewhere."""

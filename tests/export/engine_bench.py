@@ -35,9 +35,23 @@ class MeddledWarehouse(Warehouse):
         self.meddle: Callable[[str], str] = lambda url: url
         self.bend: Callable[[Page], Page] = lambda page: page
 
-    def page(self, url: str, *, collection: str | None = None, on_bytes: Callable[[int], None] | None = None) -> Page:
+    def page(
+        self,
+        url: str,
+        *,
+        collection: str | None = None,
+        on_bytes: Callable[[int], None] | None = None,
+        prove: Callable[[Page], object] = lambda _: None,
+    ) -> Page:
         self.asked.append(unquote(url))
-        return self.bend(super().page(self.meddle(url), collection=collection, on_bytes=on_bytes))
+        bent: list[Page] = []
+
+        def bend(page: Page) -> None:
+            bent.append(self.bend(page))
+            prove(bent[-1])
+
+        super().page(self.meddle(url), collection=collection, on_bytes=on_bytes, prove=bend)
+        return bent[-1]
 
 
 class MemoryOutput:

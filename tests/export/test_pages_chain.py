@@ -13,6 +13,7 @@ from engine_bench import FACT, TODAY, Bench
 
 from intune_dw_cli.data.decode import PageDecoder
 from intune_dw_cli.errors import HostGuardError, MalformedPageError, ProtocolError
+from intune_dw_cli.events import Retrying
 from intune_dw_cli.export.pages import PageReader
 from intune_dw_cli.sandbox import Fault, Sandbox, ServerConfig, TenantConfig
 from intune_dw_cli.service.page import Page, read_page
@@ -188,13 +189,18 @@ def test_a_link_that_only_a_garbled_page_had_is_not_complained_of(
     assert read(bench, pool) == list(bench.sandbox.tenant.rows(FACT))
 
 
-def test_a_page_that_is_never_json_is_an_error_after_three_times(bench: Bench, pool: ThreadPoolExecutor) -> None:
+def test_a_page_that_is_never_json_is_an_error_once_the_patience_of_the_transport_ends(
+    benches: Callable[..., Bench], sandbox: Sandbox, pool: ThreadPoolExecutor
+) -> None:
+    bench = benches(sandbox, tries=4)
     bench.warehouse.bend = spoil_row
     pages, url = reader(bench, pool, "users")
+    before = len(sandbox.requests)
     with pytest.raises(MalformedPageError) as caught:
         list(pages.read(url))
     assert (caught.value.collection, bool(caught.value.request_id)) == ("users", True)
-    assert sum("skiptoken" not in u for u in bench.warehouse.asked) == 3
+    assert sum("skiptoken" not in r.target for r in sandbox.requests[before:]) == 1 + 4
+    assert [event.attempt for event in bench.of(Retrying)] == [1, 2, 3]
 
 
 def test_a_value_that_contradicts_its_type_is_an_error_at_once(bench: Bench, pool: ThreadPoolExecutor) -> None:

@@ -23,6 +23,7 @@ Damage = Callable[[Response], "Response | Iterable[Piece]"]
 NAMES = (FACT, "users")
 PATIENCE = {"read_timeout": 0.5, "answer_timeout": 1.0}
 DRIP, SILENCE = 0.15, 3.0
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 def packed(true: Response, body: bytes) -> bytes:
@@ -58,14 +59,8 @@ FAULTS: dict[str, tuple[Damage, str]] = {
     "short body": (lambda true: [framed(true)[:-30], CLOSE], "fewer bytes"),
     "no body at all": (lambda true: [framed(true)[: -len(true.body)], CLOSE], "fewer bytes"),
     "no HTTP": (lambda _: [b"SSH-2.0-OpenSSH_9.6\r\n", CLOSE], "closed the connection"),
-    "chunks cut short": (
-        lambda true: [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % len(true.body), true.body, CLOSE],
-        "broke off",
-    ),
-    "chunks of no size": (
-        lambda true: [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + true.body, CLOSE],
-        "broke off",
-    ),
+    "chunks cut short": (lambda true: [CHUNKED + b"%x\r\n" % len(true.body), true.body, CLOSE], "broke off"),
+    "chunks of no size": (lambda true: [CHUNKED + true.body, CLOSE], "broke off"),
     "length too small": (lambda true: [framed(true, length=len(true.body) // 2)], "cut short"),
     "gzip cut": (lambda true: [packed(true, gzip.compress(true.body)[:-20])], "gzip data is cut short"),
     "gzip's checksum cut": (lambda true: [packed(true, gzip.compress(true.body)[:-4])], "gzip data is cut short"),
@@ -79,7 +74,7 @@ FAULTS: dict[str, tuple[Damage, str]] = {
     "zeros for the last bytes": (of_body(lambda body: body[:-40] + bytes(40)), "JSON"),
     "1 byte now and then": (dripping, "had not ended after"),
     "silence": (lambda true: [SILENCE, framed(true)], "did not answer in time"),
-    "silence in the body": (lambda true: [framed(true)[:-30], SILENCE, framed(true)[-30:]], "nothing came for too long"),
+    "silence in the body": (lambda true: [framed(true)[:-30], SILENCE, framed(true)[-30:]], "nothing came"),
     "a web page": (lambda _: Response(200, b"<html>sign in</html>", "text/html"), "web page"),
     "an error object": (lambda _: Response(200, b'{"error":{"code":"X","message":"later"}}'), "error under status 200"),
     "an error after the rows": (
@@ -107,9 +102,7 @@ HARMLESS: dict[str, Damage] = {
     "escaped": of_body(lambda body: json.dumps(json.loads(body)).encode()),
     "spaced out": of_body(lambda body: json.dumps(json.loads(body), indent=3, ensure_ascii=False).encode()),
     "members of gzip": lambda true: [packed(true, b"".join(map(gzip.compress, (true.body[:9], true.body[9:]))))],
-    "in chunks": lambda true: [
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(true.body), true.body)
-    ],
+    "in chunks": lambda true: [CHUNKED + b"%x\r\n%s\r\n0\r\n\r\n" % (len(true.body), true.body)],
     "ended by the end": lambda true: [b"HTTP/1.0 200 OK\r\n\r\n", true.body, CLOSE],
     "in pieces": lambda true: [framed(true)[:50], 0.02, framed(true)[50:200], 0.02, framed(true)[200:]],
 }
@@ -233,7 +226,7 @@ def test_429s_in_a_row_are_sat_out(
 
     with Meddler(sandbox, meddle) as server:
         rig = Rig(server.feed_url, workers=4, first_wait=jitter, max_wait=jitter, max_retry_after=cap, tries=1)
-        result = rig.run([plan for plan in rig.plans("users")], tmp_path)
+        result = rig.pull(tmp_path, "users")
     assert rows_of(result, "users") == wanted["users"]
     throttled = rig.of(Throttled)
     assert not rig.of(Retrying)
