@@ -131,7 +131,7 @@ def command(
         redaction = redaction_of(privacy)
         fmt = file_format(format, compression, False, None)
         with (
-            stoppable(terminal) as stop,
+            stoppable(terminal, again="The same command continues") as stop,
             open_service(connection, terminal, workers=workers, observer=reporter, stop=stop) as service,
         ):
             request = BackupRequest(

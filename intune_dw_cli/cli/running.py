@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 from types import FrameType
 from typing import Any
 
@@ -15,38 +19,79 @@ from rich.table import Table
 
 from intune_dw_cli.cli.console import Terminal, clean, duration_text, size_text
 from intune_dw_cli.cli.progress import RunFigures
-from intune_dw_cli.errors import IntuneDwError
+from intune_dw_cli.errors import InterruptedRunError, IntuneDwError
 from intune_dw_cli.export.plan import CollectionPlan
 
 SUMMARY_VERSION = 1
 
 
+_LEAVE_AFTER = 4.0  # seconds; the engine gives the slices under way 3
+
+
 @contextmanager
 def stoppable(
-    terminal: Terminal, *, words: str = "stopping; the same command continues later (Ctrl-C again to leave at once)"
+    terminal: Terminal, *, words: str = "stopping", again: str | None = "The same command begins again"
 ) -> Iterator[threading.Event]:
     """Give an event that Ctrl-C and termination signals set; a second signal ends the process at once.
 
+    It ends after 4 seconds in any case: whatever waits for a server that does not answer hears of no event. Nothing is
+    lost by that, as nothing is by a kill.
+
     Args:
         words: Said at the first signal.
+        again: What the same command does when it is given again; None where there is nothing to say of that.
+
+    Raises:
+        InterruptedRunError: as raised inside, with the command to give again as its hint.
     """
-    stop = threading.Event()
+    stop, ended = threading.Event(), threading.Event()
+    # A signal interrupts the main thread anywhere, also where it holds the lock of an event: a simple queue has none.
+    asked: SimpleQueue[bool] = SimpleQueue()
+    hint = f"{again}: {command_line()}" if again else None
+    signalled = False
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
+        nonlocal signalled
+        if signalled:
             os._exit(130)
-        stop.set()
-        # Written past all locks: the signal may have come while the display holds one.
+        signalled = True
+        asked.put(True)
         if not terminal.quiet:
-            os.write(2, f"\n{words}\n".encode())
+            _write_past_locks(f"\n{words} (Ctrl-C again to leave at once)")
+
+    def watch() -> None:
+        if not asked.get():
+            return
+        stop.set()
+        if not ended.wait(_LEAVE_AFTER):
+            _write_past_locks("error: stopped before the end" + (f"\n  hint: {hint}" if hint else ""))
+            os._exit(130)
 
     wanted = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, n)]
+    threading.Thread(target=watch, name="stop", daemon=True).start()
     before = {number: signal.signal(number, on_signal) for number in wanted}
     try:
         yield stop
+    except InterruptedRunError as error:
+        error.hint = hint or error.hint
+        raise
     finally:
+        ended.set()
+        asked.put(False)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def command_line() -> str:
+    """Return the command that is running, as it can be typed again."""
+    words = ["intune-dw", *sys.argv[1:]]
+    return clean(subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words))
+
+
+def _write_past_locks(text: str) -> None:
+    """Say something although the display or the stream may be locked by what was interrupted."""
+    with suppress(OSError):
+        os.write(2, f"{text}\n".encode())
 
 
 @dataclass(frozen=True, slots=True)
