@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
-import fnmatch
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -26,6 +25,7 @@ from intune_dw_cli.data.formats import FileFormat
 from intune_dw_cli.data.redact import Redaction
 from intune_dw_cli.errors import IntuneDwError, UsageError
 from intune_dw_cli.events import CollectionPlanned, Observer, PartCommitted, Warned, ignore
+from intune_dw_cli.export.choice import narrow
 from intune_dw_cli.export.engine import CollectionOutcome, Engine, SliceFailure, SliceOutput, SliceResult
 from intune_dw_cli.export.files import PARTIAL, copy_atomic, disk_errors, make_folder, write_atomic
 from intune_dw_cli.export.names import file_stems
@@ -121,7 +121,7 @@ def backup(
     layout.require_usable()
     if not layout.exists:
         # Nothing is made on the disk before the service has answered and the choice of collections makes sense.
-        select(connect(None, None).entity_sets, request.only, request.exclude)
+        narrow(connect(None, None).entity_sets, request.only, request.exclude)
     with archive_lock(layout):
         run = _Run(request, layout, connect, graph, observer, stop or threading.Event())
         try:
@@ -176,7 +176,7 @@ class _Run:
             identity = _identity(request, self._warehouse)
             self._base = basis_of(base, identity, moved=request.moved)
             self._header = RunHeader(identity, request.today.isoformat(), self._document_hashes(), self._drift())
-            select(self._warehouse.entity_sets, request.only, request.exclude)
+            narrow(self._warehouse.entity_sets, request.only, request.exclude)
             self._journal = Journal.begin(layout.journal, self._header)
             self._write_documents()
 
@@ -263,7 +263,7 @@ class _Run:
     def _tell_left_out(self, full: Sequence[CollectionPlan]) -> None:
         """Warn of collections of which redaction leaves nothing."""
         planned = {plan.entity_set.name for plan in full}
-        for entity_set in select(self._warehouse.entity_sets, self._request.only, self._request.exclude):
+        for entity_set in narrow(self._warehouse.entity_sets, self._request.only, self._request.exclude):
             if entity_set.name not in planned:
                 text = "left out: the documentation does not know it, and every column may be personal (--redact drop)"
                 self._observer(Warned(entity_set.name, text))
@@ -410,7 +410,7 @@ class _HeldParts:
 
 
 def _plans(request: BackupRequest, warehouse: Warehouse, base: Manifest | None, today: dt.date) -> list[CollectionPlan]:
-    chosen = select(warehouse.entity_sets, request.only, request.exclude)
+    chosen = narrow(warehouse.entity_sets, request.only, request.exclude)
     plans = [_plan(e, request.bounds, base.collections.get(e.name) if base else None, today) for e in chosen]
     redacted = [replace(plan, redaction=request.redaction) for plan in plans]
     return [plan for plan in redacted if plan.schema.columns]
@@ -428,28 +428,6 @@ def _plan(entity_set: EntitySet, bounds: DateKeyRange, held: Holding | None, tod
     settled = {str(from_date_key(d)) for d in days[:-_REREAD_DAYS]}
     slices = [s for s in plan_slices(entity_set, bounds, today) if s.label not in settled]
     return CollectionPlan(entity_set=entity_set, slices=tuple(slices), bounds=bounds)
-
-
-def select(entity_sets: Iterable[EntitySet], only: Sequence[str], exclude: Sequence[str]) -> list[EntitySet]:
-    """Return the collections whose names match a glob of `only` (or all) and none of `exclude`, case aside.
-
-    Raises:
-        UsageError: a glob of `only` matches nothing, or nothing is left.
-    """
-    known = list(entity_sets)
-    for glob in only:
-        if not any(_matches(e.name, [glob]) for e in known):
-            raise UsageError(
-                f"--only {glob} matches no collection", hint="List what there is with: intune-dw collections"
-            )
-    chosen = [e for e in known if (not only or _matches(e.name, only)) and not _matches(e.name, exclude)]
-    if not chosen:
-        raise UsageError("no collection is left to back up", hint="Leave out --exclude, or narrow it.")
-    return chosen
-
-
-def _matches(name: str, globs: Iterable[str]) -> bool:
-    return any(fnmatch.fnmatchcase(name.casefold(), glob.casefold()) for glob in globs)
 
 
 def _missing(

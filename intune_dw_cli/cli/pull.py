@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from intune_dw_cli.data.datekey import DateKeyRange
     from intune_dw_cli.data.formats import FileFormat
     from intune_dw_cli.data.redact import Redaction
+    from intune_dw_cli.export.choice import Selections
     from intune_dw_cli.export.engine import Engine
     from intune_dw_cli.export.plan import CollectionPlan
     from intune_dw_cli.export.pull import PullResult
@@ -42,7 +43,9 @@ _INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d{1,7})?)?Z?)?"
 def command(
     collection: Annotated[
         list[str] | None,
-        typer.Argument(help="Names of collections.", show_default=False, autocompletion=collection_names),
+        typer.Argument(
+            help="Names of collections, or globs: 'device*'.", show_default=False, autocompletion=collection_names
+        ),
     ] = None,
     all: Annotated[bool, option("--all", help="Every collection.", panel=SELECTION)] = False,
     first: Annotated[
@@ -63,7 +66,13 @@ def command(
         ),
     ] = None,
     select: Annotated[
-        str | None, option("--select", help="Properties to keep: a,b,c.", panel=SELECTION, metavar="NAMES")
+        list[str] | None,
+        option(
+            "--select",
+            help="Properties to keep: a,b,c, or for one collection: devices=a,b (repeatable).",
+            panel=SELECTION,
+            metavar="NAMES",
+        ),
     ] = None,
     top: Annotated[
         int | None, option("--top", help="At most N rows, any N: a preview.", panel=SELECTION, metavar="N")
@@ -126,6 +135,8 @@ def command(
 
       intune-dw pull devices --select deviceName,serialNumber -o - | head
 
+      intune-dw pull "device*" --select devices=deviceName,osVersion -o export/
+
     A file appears when it is whole; a pull that fails leaves none. Rows come in DateKey order.
     """
     from intune_dw_cli.cli.connect import open_service
@@ -133,6 +144,7 @@ def command(
     from intune_dw_cli.cli.privacy import redaction_of
     from intune_dw_cli.cli.progress import Reporter
     from intune_dw_cli.cli.running import reported, stoppable
+    from intune_dw_cli.export.choice import Selections
     from intune_dw_cli.export.engine import Engine
 
     terminal = Terminal(talk)
@@ -142,6 +154,7 @@ def command(
         bounds = day_range(first, last, days, today)
         since = instant(modified_since)
         redaction = redaction_of(privacy)
+        selections = Selections.parse(select or [])
         if since and not bounds.is_open:
             raise UsageError("--modified-since cannot be combined with a date range", hint="Use one of them.")
         for flag, number in (("--top", top), ("--workers", workers)):
@@ -155,7 +168,8 @@ def command(
             warehouse = service.warehouse()
             chosen = _chosen(warehouse, collection or [], all, skip_without_days=not bounds.is_open)
             target.require_fits(chosen)
-            plans = [_plan(e, bounds, since, _names(select), top, today, redaction) for e in chosen]
+            selections.require_used(chosen)
+            plans = [_plan(e, bounds, since, selections, top, today, redaction) for e in chosen]
             if dry_run:
                 _show_plan(terminal, warehouse, plans, target)
                 return
@@ -287,34 +301,28 @@ class Target:
 
 
 def _chosen(warehouse: Warehouse, names: list[str], all: bool, *, skip_without_days: bool) -> list[EntitySet]:
+    from intune_dw_cli.export.choice import choose
     from intune_dw_cli.export.plan import refuse_ranges_without_datekey
 
     if all and names:
         raise UsageError("--all and names of collections exclude each other", hint="Leave one of them out.")
     if not all and not names:
         raise UsageError("no collection is named", hint="Name some, or use --all. List them: intune-dw collections")
-    if all:
-        return [e for e in warehouse.entity_sets if e.date_key or not skip_without_days]
-    chosen = list({e.name: e for e in map(warehouse.entity_set, names)}.values())
+    known = warehouse.entity_sets
+    without_days = [e for e in known if e.date_key is None] if skip_without_days else []
+    chosen = choose(warehouse, ["*"] if all else names, skip=without_days)
     if skip_without_days:
-        refuse_ranges_without_datekey(chosen, warehouse.entity_sets)
+        refuse_ranges_without_datekey(chosen, known)
+    if not chosen:
+        raise UsageError(f"none of {', '.join(names)} has a DateKey, so a date range cannot be applied")
     return chosen
-
-
-def _names(select: str | None) -> list[str] | None:
-    if select is None:
-        return None
-    names = [n.strip() for n in select.split(",") if n.strip()]
-    if not names:
-        raise UsageError("--select names no property", hint="Give names with commas: --select deviceName,osVersion")
-    return names
 
 
 def _plan(
     entity_set: EntitySet,
     bounds: DateKeyRange,
     since: str | None,
-    select: list[str] | None,
+    select: Selections,
     top: int | None,
     today: dt.date,
     redaction: Redaction | None,
@@ -334,7 +342,7 @@ def _plan(
         entity_set=entity_set,
         slices=slices,
         bounds=bounds,
-        select=entity_set.property_names(select) if select else None,
+        select=select.of(entity_set),
         top=top,
         modified_since=since,
         redaction=redaction,

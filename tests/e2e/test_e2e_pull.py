@@ -283,3 +283,41 @@ def test_the_module_runs_as_the_command_does(cli: Cli) -> None:
         timeout=30,
     )
     assert ended.stdout.startswith(b"intune-dw ")
+
+
+def test_globs_and_a_selection_for_each_collection(cli: Cli, sandbox: SandboxProcess) -> None:
+    chosen = (
+        "--select",
+        "devices=deviceKey,deviceName",
+        "--select",
+        "userKey",
+        "--select",
+        "*deviceAssoc*=deviceKey,userKey",
+    )
+    cli("pull", "device?", "user?", "userDevice*", *chosen, "-o", "out/").ok()
+    assert sorted(p.name for p in (cli.cwd / "out").iterdir()) == [
+        "devices.csv",
+        "userDeviceAssociations.csv",
+        "users.csv",
+    ]
+    for name, columns in (
+        ("devices", ["deviceKey", "deviceName"]),
+        ("users", ["userKey"]),
+        ("userDeviceAssociations", ["deviceKey", "userKey"]),
+    ):
+        table = duckdb.sql(f"select * from read_csv('{cli.cwd}/out/{name}.csv', header=true, all_varchar=true)")
+        assert table.columns == columns
+        assert [list(row) for row in table.fetchall()] == as_csv(sandbox.rows(name), columns)
+    said = cli("pull", "users", "--select", "devices=deviceKey", "-o", "x.csv").ok(2)
+    assert "for no collection of this run" in said.err
+    assert "matches no collection" in cli("pull", "nothing*").ok(2).err
+
+
+def test_a_glob_with_days_takes_the_facts(cli: Cli) -> None:
+    cli("pull", "policy*", "--days", "2", "-o", "out/").ok()
+    assert sorted(p.stem for p in (cli.cwd / "out").iterdir()) == [
+        "policyDeviceActivities",
+        "policyTypeActivities",
+        "policyUserActivities",
+    ]
+    assert "has a DateKey" in cli("pull", "user?", "--days", "2").ok(2).err
