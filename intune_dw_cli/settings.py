@@ -7,7 +7,7 @@ variables that name them), the environment for the credentials, and the profiles
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from intune_dw_cli.errors import SignInError, UsageError
@@ -144,16 +144,29 @@ class Settings:
         ]
 
 
-def resolve(given: Given, environ: Mapping[str, str], store: ProfileStore) -> Settings:
+def given_in(environ: Mapping[str, str]) -> Given:
+    """Return what the variables that name the flags say; the command line reads them by itself."""
+
+    def value(name: str) -> str | None:
+        return next((environ[v] for v in _variables(name) if environ.get(v)), None)
+
+    names = [f.name for f in fields(Given) if f.name != "feed_hosts"]
+    return Given(**{name: value(name) for name in names}, feed_hosts=tuple((value("feed_host") or "").split()))
+
+
+def resolve(given: Given, environ: Mapping[str, str], store: ProfileStore, *, prove: bool = True) -> Settings:
     """Merge what was given, the environment's credentials and a profile.
 
     A profile that is named must exist; without a name the default one is used, if there is one.
+
+    Args:
+        prove: Whether to look for a credential, too.
 
     Raises:
         UsageError: the named profile does not exist, the profile file is broken, or a value is not fit.
     """
     name = given.profile or store.default()
-    return merge(given, environ, name, store.load(name) if name else None)
+    return merge(given, environ, name, store.load(name) if name else None, prove=prove)
 
 
 def merge(

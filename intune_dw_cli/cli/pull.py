@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from intune_dw_cli.cli.progress import Reporter
     from intune_dw_cli.data.datekey import DateKeyRange
     from intune_dw_cli.data.formats import FileFormat
-    from intune_dw_cli.data.redact import Redaction
-    from intune_dw_cli.export.choice import Selections
     from intune_dw_cli.export.engine import Engine
     from intune_dw_cli.export.plan import CollectionPlan
     from intune_dw_cli.export.pull import PullResult
@@ -146,6 +144,7 @@ def command(
     from intune_dw_cli.cli.running import reported, stoppable
     from intune_dw_cli.export.choice import Selections
     from intune_dw_cli.export.engine import Engine
+    from intune_dw_cli.export.plan import plan_collection
 
     terminal = Terminal(talk)
     reporter = Reporter(terminal)
@@ -169,7 +168,18 @@ def command(
             chosen = _chosen(warehouse, collection or [], all, skip_without_days=not bounds.is_open)
             target.require_fits(chosen)
             selections.require_used(chosen)
-            plans = [_plan(e, bounds, since, selections, top, today, redaction) for e in chosen]
+            plans = [
+                plan_collection(
+                    e,
+                    today,
+                    bounds=bounds,
+                    select=selections.of(e),
+                    top=top,
+                    modified_since=since,
+                    redaction=redaction,
+                )
+                for e in chosen
+            ]
             if dry_run:
                 _show_plan(terminal, warehouse, plans, target)
                 return
@@ -316,43 +326,6 @@ def _chosen(warehouse: Warehouse, names: list[str], all: bool, *, skip_without_d
     if not chosen:
         raise UsageError(f"none of {', '.join(names)} has a DateKey, so a date range cannot be applied")
     return chosen
-
-
-def _plan(
-    entity_set: EntitySet,
-    bounds: DateKeyRange,
-    since: str | None,
-    select: Selections,
-    top: int | None,
-    today: dt.date,
-    redaction: Redaction | None,
-) -> CollectionPlan:
-    from intune_dw_cli.export.plan import CollectionPlan, Slice, plan_slices
-
-    if since and entity_set.row_last_modified is None:
-        raise UsageError(
-            f"{entity_set.name} has no RowLastModifiedDateTimeUTC, so --modified-since cannot be applied",
-            hint="Leave it out. `intune-dw collections NAME` shows the properties of a collection.",
-        )
-    if since or top:
-        slices: tuple[Slice, ...] = (Slice(entity_set.name, bounds, by_day=entity_set.date_key is not None),)
-    else:
-        slices = plan_slices(entity_set, bounds, today)
-    plan = CollectionPlan(
-        entity_set=entity_set,
-        slices=slices,
-        bounds=bounds,
-        select=select.of(entity_set),
-        top=top,
-        modified_since=since,
-        redaction=redaction,
-    )
-    if not plan.schema.columns:
-        raise UsageError(
-            f"{entity_set.name}: --redact drop leaves no column: all are personal, or not in the documentation",
-            hint="Use --redact hash, or leave the collection out.",
-        )
-    return plan
 
 
 def _pull(

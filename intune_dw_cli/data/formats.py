@@ -35,6 +35,15 @@ class Sink(Protocol):
         """Write nothing more, not even when the sink is dropped. Does no harm after `close`."""
 
 
+class Encoding(Protocol):
+    """Opens sinks: `FileFormat`, or what takes decoded batches in another way."""
+
+    def open(
+        self, stream: ByteStream, schema: CollectionSchema, *, additional: bool, provenance: Mapping[str, str]
+    ) -> Sink:
+        """Return a sink, as `FileFormat.open` does."""
+
+
 @dataclass(frozen=True, slots=True)
 class FileFormat:
     """What kind of file to write.

@@ -118,6 +118,49 @@ def window(entity_set: EntitySet, today: dt.date) -> DateKeyRange:
     return DateKeyRange(today - dt.timedelta(days=days), today)
 
 
+def plan_collection(
+    entity_set: EntitySet,
+    today: dt.date,
+    *,
+    bounds: DateKeyRange = DateKeyRange(),
+    select: tuple[str, ...] | None = None,
+    top: int | None = None,
+    modified_since: str | None = None,
+    redaction: Redaction | None = None,
+) -> CollectionPlan:
+    """Plan what is asked of one collection; the arguments are the attributes of CollectionPlan.
+
+    A preview (`top`) and changes (`modified_since`) are one slice: the service is asked once, not day by day.
+
+    Raises:
+        UsageError: a date range or `modified_since` cannot be applied, or redaction leaves no column.
+    """
+    name = entity_set.name
+    if modified_since and entity_set.row_last_modified is None:
+        raise UsageError(
+            f"{name} has no RowLastModifiedDateTimeUTC, so --modified-since cannot be applied",
+            hint="Leave it out. `intune-dw collections NAME` shows the properties of a collection.",
+        )
+    slices = plan_slices(entity_set, bounds, today)
+    if modified_since or top:
+        slices = (Slice(name, bounds, by_day=entity_set.date_key is not None),)
+    plan = CollectionPlan(
+        entity_set=entity_set,
+        slices=slices,
+        bounds=bounds,
+        select=select,
+        top=top,
+        modified_since=modified_since,
+        redaction=redaction,
+    )
+    if not plan.schema.columns:
+        raise UsageError(
+            f"{name}: --redact drop leaves no column: all are personal, or not in the documentation",
+            hint="Use --redact hash, or leave the collection out.",
+        )
+    return plan
+
+
 def plan_slices(entity_set: EntitySet, bounds: DateKeyRange, today: dt.date) -> tuple[Slice, ...]:
     """Cut a collection into slices within the bounds, in DateKey order.
 

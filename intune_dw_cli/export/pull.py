@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from intune_dw_cli.data.datekey import to_date_key
-from intune_dw_cli.data.formats import FileFormat
+from intune_dw_cli.data.formats import Encoding, FileFormat
 from intune_dw_cli.data.outlet import ByteStream
 from intune_dw_cli.data.schema import CollectionSchema
 from intune_dw_cli.errors import IntuneDwError, OutputError
@@ -81,7 +81,7 @@ def pull_to_stream(
     engine: Engine,
     plan: CollectionPlan,
     stream: ByteStream,
-    fmt: FileFormat,
+    fmt: Encoding,
     *,
     spill: Path,
     source: str,
@@ -248,7 +248,7 @@ class _Target:
     def __init__(
         self,
         plan: CollectionPlan,
-        fmt: FileFormat,
+        fmt: Encoding,
         destination: _Destination,
         source: str,
         look_ahead: int,
