@@ -337,7 +337,8 @@ class _Run:
             folder = holding.folder.replace(DATA, HISTORY, 1)
             for part in holding.slices["all"].parts:
                 path = f"{folder}/asOf={day}/part{self._request.format.suffix}"
-                copy_atomic(self._layout.root / PurePosixPath(part.path), self._layout.root / PurePosixPath(path))
+                root = self._layout.root
+                copy_atomic(root / PurePosixPath(part.path), root / PurePosixPath(path), root)
                 holding.snapshots = [p for p in holding.snapshots if p.path != path]
                 holding.snapshots.append(replace(part, path=path))
 

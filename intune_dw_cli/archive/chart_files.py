@@ -52,13 +52,14 @@ class Stage:
 
     def __init__(self, root: Path, item: str) -> None:
         self._prefix = f"{CHARTS}/{item}"
+        self._root = root
         self.folder = root / CHARTS / item
         self._files: dict[str, AtomicFile] = {}
         self._finished: set[str] = set()
 
     def open(self, name: str) -> AtomicFile:
         """Begin a file. Raises OutputError."""
-        file = self._files[name] = AtomicFile(self.folder / name)
+        file = self._files[name] = AtomicFile(self.folder / name, self._root)
         return file
 
     def write(self, name: str, data: bytes) -> None:

@@ -10,7 +10,7 @@ from intune_dw_cli.archive.layout import MANIFEST, REPORT, VIEWS, Layout
 from intune_dw_cli.archive.manifest import Manifest, encode_sums
 from intune_dw_cli.archive.report import render_report
 from intune_dw_cli.archive.views import render_views
-from intune_dw_cli.export.files import disk_errors, open_private, write_atomic
+from intune_dw_cli.export.files import disk_errors, open_append, write_atomic
 
 
 def write_inventory(layout: Layout, manifest: Manifest) -> None:
@@ -36,8 +36,5 @@ def log_run(layout: Layout, manifest: Manifest, *, resumed: bool) -> None:
         "resumed": resumed,
         "rows": sum(h.rows for h in manifest.holdings),
     }
-    with disk_errors(layout.runs):
-        if not layout.runs.exists():
-            open_private(layout.runs).close()
-        with layout.runs.open("a", encoding="utf-8") as log:
-            log.write(json.dumps(entry) + "\n")
+    with disk_errors(layout.runs), open_append(layout.runs) as log:
+        log.write(json.dumps(entry).encode() + b"\n")

@@ -6,6 +6,7 @@ what it said is fetched again.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import threading
@@ -13,12 +14,11 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from intune_dw_cli.archive.charts import ChartRecord
 from intune_dw_cli.archive.records import VERSION, Identity, Json, SliceRecord
 from intune_dw_cli.errors import ArchiveError
-from intune_dw_cli.export.files import disk_errors, open_private, sync_folder
+from intune_dw_cli.export.files import disk_errors, open_append, open_private, sync_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +57,14 @@ class JournalContent:
 class Journal:
     """The journal of the run under way, open for appending. Safe for threads."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, whole: int = 0) -> None:
+        """Open a journal behind its whole part, of so many bytes; what follows is cut off."""
         self._path = path
         self._lock = threading.Lock()
-        self._file = None if not path.exists() else self._open()
+        self._file: io.BufferedWriter | None
+        with disk_errors(path):
+            self._file = open_append(path)
+            self._file.truncate(whole)
 
     @classmethod
     def begin(cls, path: Path, header: RunHeader) -> Journal:
@@ -84,9 +88,7 @@ class Journal:
         if read is None:
             return None
         content, whole = read
-        with disk_errors(path), path.open("r+b") as file:
-            file.truncate(whole)
-        return cls(path), content
+        return cls(path, whole), content
 
     def commit(self, record: SliceRecord) -> None:
         """Append a slice; it is on the disk when this returns."""
@@ -112,10 +114,6 @@ class Journal:
         with disk_errors(self._path):
             self._path.unlink(missing_ok=True)
             sync_folder(self._path.parent)
-
-    def _open(self) -> Any:
-        with disk_errors(self._path):
-            return self._path.open("ab")
 
     def _append(self, entry: Json) -> None:
         line = encode_line(entry)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from intune_dw_cli.errors import ArchiveError
+from intune_dw_cli.export.files import PARTIAL
 
 MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
@@ -49,6 +50,18 @@ class Layout:
         if not self.exists:
             what = "is no archive (it has no manifest.json)" if self.root.is_dir() else "does not exist"
             raise ArchiveError(f"{self.root} {what}", hint="Make one with: intune-dw backup " + str(self.root))
+
+    def refuse_links(self) -> None:
+        """Raise ArchiveError where the archive's own folders or files are symbolic links: they would lead elsewhere."""
+        for folder in (self.root, self.state):
+            if not folder.is_dir():
+                continue
+            for entry in folder.iterdir():
+                if entry.is_symlink() and entry.suffix != PARTIAL:  # half-written files are replaced, never followed
+                    raise ArchiveError(
+                        f"{entry} is a symbolic link, and an archive holds its own files",
+                        hint="Remove the link, and bring back what should be there from a copy of the archive.",
+                    )
 
     def require_usable(self) -> None:
         """Raise ArchiveError when a backup cannot be put here: something else is."""

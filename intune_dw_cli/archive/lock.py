@@ -31,9 +31,11 @@ def archive_lock(layout: Layout) -> Iterator[None]:
 
     Raises:
         ArchiveLockedError: another run holds it; the message names its process, host and start.
+        ArchiveError: one of the archive's own folders or files is a symbolic link.
         OutputError: the folder cannot be written, or is on a file system without locks.
     """
     with disk_errors(layout.lock):
+        layout.refuse_links()
         make_folder(layout.state)
         lock = FileLock(layout.lock, mode=0o600, fallback_to_soft=False)
         try:

@@ -31,20 +31,22 @@ class AtomicFile(io.RawIOBase):
 
     Args:
         path: The final name. Missing folders are made.
+        root: A folder above it that the file may not leave: no folder in between may be a symbolic link.
 
     Raises:
-        OutputError: the disk does not take it.
+        OutputError: the disk does not take it, or it would lie elsewhere.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, root: Path | None = None) -> None:
         super().__init__()
         self.path = path
+        self._root = root
         self.partial = path.with_name(path.name + PARTIAL)
         self.size = 0
         self._hash = hashlib.sha256()
         self._file: io.BufferedWriter | None = None
         with disk_errors(path):
-            make_folder(path.parent)
+            self._make_folder(path)
             self._file = open_private(self.partial)
 
     def writable(self) -> bool:
@@ -87,7 +89,7 @@ class AtomicFile(io.RawIOBase):
             self.prepare()
         final = path or self.path
         with disk_errors(final):
-            make_folder(final.parent)
+            self._make_folder(final)
             os.replace(self.partial, final)  # noqa: PTH105 - the atomic primitive, by its name
             sync_folder(final.parent)
 
@@ -100,10 +102,15 @@ class AtomicFile(io.RawIOBase):
         with contextlib.suppress(OSError):
             self.partial.unlink()
 
+    def _make_folder(self, path: Path) -> None:
+        if self._root is not None:
+            refuse_links(self._root, path)
+        make_folder(path.parent)
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a whole small file."""
-    file = AtomicFile(path)
+
+def write_atomic(path: Path, data: bytes, root: Path | None = None) -> None:
+    """Write a whole small file. Raises what AtomicFile raises."""
+    file = AtomicFile(path, root)
     try:
         file.write(data)
         file.commit()
@@ -112,9 +119,9 @@ def write_atomic(path: Path, data: bytes) -> None:
         raise
 
 
-def copy_atomic(source: Path, target: Path) -> None:
-    """Copy a file, of any size, to a name where it appears whole. Raises OutputError."""
-    file = AtomicFile(target)
+def copy_atomic(source: Path, target: Path, root: Path | None = None) -> None:
+    """Copy a file, of any size, to a name where it appears whole. Raises what AtomicFile raises."""
+    file = AtomicFile(target, root)
     try:
         with disk_errors(source), source.open("rb") as stream:
             shutil.copyfileobj(stream, file)
@@ -133,6 +140,39 @@ def open_private(path: Path) -> io.BufferedWriter:
     if hasattr(os, "fchmod"):
         os.fchmod(descriptor, _FILE_MODE)  # whatever the umask says
     return os.fdopen(descriptor, "wb")
+
+
+def open_append(path: Path, *, devices: bool = False) -> io.BufferedWriter:
+    """Open a file for appending, created for the user alone where it does not exist; never follows a symbolic link.
+
+    Args:
+        devices: Whether a link to something that is no file, such as /dev/stderr, may be followed.
+
+    Raises:
+        OSError: ELOOP where it is a link; what opening a file raises.
+    """
+    follow = devices and path.exists() and not path.is_file()
+    if path.is_symlink() and not follow:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+    if not follow:
+        flags |= getattr(os, "O_NOFOLLOW", 0)
+    is_new = not path.exists()
+    descriptor = os.open(path, flags, _FILE_MODE)
+    if is_new and hasattr(os, "fchmod"):
+        os.fchmod(descriptor, _FILE_MODE)  # whatever the umask says
+    return os.fdopen(descriptor, "ab")
+
+
+def refuse_links(root: Path, path: Path) -> None:
+    """Refuse a path that leaves its root by a symbolic link: none of its folders below the root may be one.
+
+    Raises:
+        OutputError: one is; it is named.
+    """
+    for folder in path.relative_to(root).parents:
+        if folder != Path() and (root / folder).is_symlink():
+            raise output_error(OSError(errno.ELOOP, os.strerror(errno.ELOOP)), root / folder)
 
 
 def make_folder(path: Path) -> None:
@@ -181,6 +221,11 @@ def output_error(error: OSError, path: Path) -> OutputError:
         return OutputError(
             f"{path} cannot be written: {error.strerror}",
             hint="Check the permissions, and on Windows whether another program has the file open.",
+        )
+    if error.errno == errno.ELOOP:
+        return OutputError(
+            f"{path} is a symbolic link: what is written there would go somewhere else",
+            hint="Remove the link, or name the place that it leads to.",
         )
     if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
         return OutputError(

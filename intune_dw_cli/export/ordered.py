@@ -16,7 +16,7 @@ import pyarrow as pa
 from intune_dw_cli.data.formats import Sink
 from intune_dw_cli.data.schema import CollectionSchema
 from intune_dw_cli.errors import InterruptedRunError
-from intune_dw_cli.export.files import disk_errors, make_folder, open_private
+from intune_dw_cli.export.files import disk_errors, make_folder, open_private, refuse_links
 from intune_dw_cli.export.parts import split_by_day, to_write
 
 _IN_MEMORY = 1024 * 1024
@@ -183,6 +183,7 @@ class _Spill:
             return
         with disk_errors(self._path):
             if self._writer is None:
+                refuse_links(self._path.parent.parent, self._path)
                 make_folder(self._path.parent)
                 self._file = pa.PythonFile(open_private(self._path), mode="w")
                 self._writer = pa.ipc.new_stream(self._file, batch.schema)
@@ -198,7 +199,7 @@ class _Spill:
         with disk_errors(self._path):
             self._writer.close()
             self._file.close()
-        return pa.ipc.open_stream(pa.memory_map(str(self._path)))
+            return pa.ipc.open_stream(pa.memory_map(str(self._path)))
 
     def drop(self) -> None:
         self._memory = []

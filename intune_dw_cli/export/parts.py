@@ -147,7 +147,7 @@ class PartsOutput:
     def _part(self, day: int | None, path: str) -> _OpenPart:
         part = self._parts.get(day)
         if part is None:
-            file = AtomicFile(self._root / PurePosixPath(path))
+            file = AtomicFile(self._root / PurePosixPath(path), self._root)
             part = _OpenPart(path, day, file, self._schema, self._additional)
             try:
                 part.sink = self._fmt.open(file, self._schema, additional=self._additional, provenance=self._provenance)

@@ -25,7 +25,7 @@ from msal_extensions.persistence import (  # type: ignore[import-untyped]
 )
 
 from intune_dw_cli.errors import IntuneDwError, OutputError, SignInError
-from intune_dw_cli.identity.locations import HOME_VARIABLE, Locations, private_directory, write_private
+from intune_dw_cli.identity.locations import HOME_VARIABLE, PRIVATE, Locations, private_directory, write_private
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ class TokenCache(SerializableTokenCache):  # type: ignore[misc]
         super().__init__()
         self._cache: dict[str, dict[str, Any]] = {}
         self._vault = vault
-        self._file_lock = FileLock(lock, timeout=_LOCK_SECONDS)
+        self._file_lock = FileLock(lock, timeout=_LOCK_SECONDS, mode=PRIVATE)
         self._reported = False
         self._unsaved = False
         self.problem: IntuneDwError | None = None

@@ -15,6 +15,8 @@ from intune_dw_cli.errors import OutputError
 
 HOME_VARIABLE = "INTUNE_DW_HOME"
 _APP = "intune-dw"
+PRIVATE = 0o600
+"""Mode of every file: for its owner alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +56,17 @@ class Locations:
 
 
 def private_directory(path: Path) -> None:
-    """Create a directory that only its owner may enter, where it does not exist yet.
+    """Create a directory and its missing parents, each for its owner alone; what exists is left as it is.
 
     Raises:
         OutputError: it cannot be created.
     """
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+        for folder in reversed(missing):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            folder.chmod(0o700)  # whatever the umask says
+        path.mkdir(exist_ok=True)  # complains where a file is in the way
     except OSError as error:
         raise OutputError(f"cannot create {path}: {error.strerror}", hint=_ELSEWHERE) from None
 

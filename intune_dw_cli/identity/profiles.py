@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from intune_dw_cli.errors import OutputError, UsageError
 from intune_dw_cli.identity.clouds import CLOUDS, Cloud, cloud_named, customised
-from intune_dw_cli.identity.locations import HOME_VARIABLE, Locations, private_directory, write_private
+from intune_dw_cli.identity.locations import HOME_VARIABLE, PRIVATE, Locations, private_directory, write_private
 
 BROWSER = "browser"
 DEVICE_CODE = "device-code"
@@ -167,7 +167,7 @@ class ProfileStore:
             raise OutputError("there is no home directory to keep a profile in", hint=f"Set {HOME_VARIABLE}.")
         private_directory(self.path.parent)
         try:
-            with FileLock(f"{self.path}.lock", timeout=_LOCK_SECONDS):
+            with FileLock(f"{self.path}.lock", timeout=_LOCK_SECONDS, mode=PRIVATE):
                 document = self._read()
                 yield document
                 write_private(self.path, json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
