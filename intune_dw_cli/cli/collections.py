@@ -161,10 +161,13 @@ def _print_csv(rows: list[dict[str, Any]]) -> None:
     import csv
     import sys
 
+    from intune_dw_cli.cli.console import clean
+
     writer = csv.writer(sys.stdout, lineterminator="\n")
     if rows:
         writer.writerow(rows[0])
-    writer.writerows([_plain(v) for v in row.values()] for row in rows)
+    shown = clean if sys.stdout.isatty() else str
+    writer.writerows([shown(_plain(v)) for v in row.values()] for row in rows)
 
 
 def _plain(value: Any) -> str:

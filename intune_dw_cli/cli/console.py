@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import logging
@@ -10,17 +11,23 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from intune_dw_cli.cli.options import Talk
-from intune_dw_cli.errors import IntuneDwError, OutputError
-from intune_dw_cli.export.files import output_error
+from intune_dw_cli.data.outlet import ByteStream
+from intune_dw_cli.errors import IntuneDwError
+from intune_dw_cli.export.files import disk_errors, open_append
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
+
+# C0, DEL and C1 (what begins an escape sequence is among them), line ends, and what turns the direction of text round.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_LINE_ENDS = re.compile(r"(\r?\n|\t)")
 _PIPE_WIDTH = 200
 
 
@@ -59,6 +66,15 @@ class Terminal:
         """Say an error and what to do next, also when quiet; with --json as an object on stdout as well."""
         report_error(self.err, error)
 
+    def line(self, text: str) -> None:
+        """Print a line of data to stdout."""
+        self.out.print(clean(text), soft_wrap=True)
+
+    @property
+    def data(self) -> ByteStream:
+        """Stdout for the bytes of a file; where that is a screen, without control characters in the cells."""
+        return _CleanText(sys.stdout.buffer) if sys.stdout.isatty() else sys.stdout.buffer
+
     def table(self, table: Table) -> None:
         """Print a table to stdout: data."""
         self.out.print(table)
@@ -91,8 +107,28 @@ def report_error(console: Console, error: IntuneDwError) -> None:
 
 
 def clean(text: str) -> str:
-    """Return text without control characters, terminal escapes and direction overrides."""
+    """Return text as one line, without control characters, terminal escapes and direction overrides."""
     return _CONTROL.sub("\ufffd", text)
+
+
+def clean_lines(text: str) -> str:
+    """Return text of several lines, each without control characters but tabs."""
+    return "".join(piece if piece in ("\n", "\r\n", "\t") else clean(piece) for piece in _LINE_ENDS.split(text))
+
+
+class _CleanText(io.RawIOBase):
+    """Passes UTF-8 text on, cleaned."""
+
+    def __init__(self, stream: ByteStream) -> None:
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Buffer, /) -> int:
+        self._stream.write(clean_lines(self._decoder.decode(bytes(data))).encode())
+        return memoryview(data).nbytes
 
 
 def size_text(size: float) -> str:
@@ -127,22 +163,18 @@ def _configure_logging(talk: Talk) -> None:
         handler.setFormatter(_Formatter("%(message)s"))
         logger.addHandler(handler)
     if talk.log_file:
-        try:
-            descriptor = os.open(talk.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        except OSError as error:
-            raise _log_error(error, talk) from None
-        handler = logging.StreamHandler(os.fdopen(descriptor, "a", encoding="utf-8"))
+        with disk_errors(talk.log_file):
+            file = open_append(talk.log_file, devices=True)
+        handler = logging.StreamHandler(io.TextIOWrapper(file, encoding="utf-8", write_through=True))
         handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(threadName)s %(message)s"))
         logger.addHandler(handler)
 
 
-def _log_error(error: OSError, talk: Talk) -> OutputError:
-    assert talk.log_file is not None
-    return output_error(error, talk.log_file)
-
-
 class _Formatter(logging.Formatter):
-    """Log lines hold no control characters either."""
+    """Log lines hold no control characters either, and a message is one line."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        return clean(super().formatMessage(record))
 
     def format(self, record: logging.LogRecord) -> str:
-        return clean(super().format(record))
+        return clean_lines(super().format(record))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from intune_dw_cli.cli.progress import Reporter
     from intune_dw_cli.data.datekey import DateKeyRange
     from intune_dw_cli.data.formats import FileFormat
+    from intune_dw_cli.data.outlet import ByteStream
     from intune_dw_cli.export.engine import Engine
     from intune_dw_cli.export.plan import CollectionPlan
     from intune_dw_cli.export.pull import PullResult
@@ -185,7 +185,7 @@ def command(
                 return
             engine = Engine(warehouse, workers=workers, observer=reporter, stop=stop)
             with reporter.showing():
-                result = _pull(engine, warehouse, plans, target, workers, stop, reporter)
+                result = _pull(engine, warehouse, plans, target, workers, stop, reporter, terminal.data)
         _conclude(terminal, reporter, result)
 
 
@@ -336,6 +336,7 @@ def _pull(
     workers: int,
     stop: threading.Event,
     reporter: Reporter,
+    stdout: ByteStream,
 ) -> PullResult:
     from intune_dw_cli.export.pull import pull_to_files, pull_to_partitions, pull_to_stream
 
@@ -345,7 +346,7 @@ def _pull(
             return pull_to_stream(
                 engine,
                 plans[0],
-                sys.stdout.buffer,
+                stdout,
                 target.format,
                 spill=Path(spill) / "rows",
                 source=source,

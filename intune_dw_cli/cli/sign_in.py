@@ -249,7 +249,8 @@ class SignIn:
     def _ask(self, name: str) -> None:
         """Ask until the answer can be one."""
         label, text = _QUESTIONS[name]
-        self._terminal.say(f"\n{label}: {text}")
+        for line in ("", *f"{label}: {text}".split("\n")):
+            self._terminal.say(line)
         while True:
             answer = _asked(label)
             problem = _problem_with(name, answer, self._merged())

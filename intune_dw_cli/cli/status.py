@@ -77,17 +77,17 @@ def command(
         )
     elif not talk.quiet:
         shown = age_text(age)
-        terminal.out.print(f"{status.state}{', stale' if stale else ''}; last complete run {shown}", soft_wrap=True)
+        terminal.line(f"{status.state}{', stale' if stale else ''}; last complete run {shown}")
         if status.redaction:
-            terminal.out.print(f"personal data: {in_words(status.redaction)}", soft_wrap=True)
+            terminal.line(f"personal data: {in_words(status.redaction)}")
         if status.last_day:
-            terminal.out.print(f"every fact is held up to {status.last_day}", soft_wrap=True)
+            terminal.line(f"every fact is held up to {status.last_day}")
         for name, slices in status.missing.items():
-            terminal.out.print(f"{name}: missing {', '.join(slices[:5])}{' ...' * (len(slices) > 5)}", soft_wrap=True)
+            terminal.line(f"{name}: missing {', '.join(slices[:5])}{' ...' * (len(slices) > 5)}")
         for chart in status.open_charts:
-            terminal.out.print(f"trend chart {chart.item}: {chart.state}; {chart.portal_path}", soft_wrap=True)
+            terminal.line(f"trend chart {chart.item}: {chart.state}; {chart.portal_path}")
         for line in (*gap_lines(status.gaps), *filter(None, [loss_line(status.next_loss)])):
-            terminal.out.print(line, soft_wrap=True)
+            terminal.line(line)
     if stale or status.state != "complete":
         raise typer.Exit(3)
 

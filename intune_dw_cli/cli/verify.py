@@ -59,7 +59,7 @@ def command(
     else now. 5: damage was found.
     """
     from intune_dw_cli.archive.verify import verify
-    from intune_dw_cli.cli.console import Terminal, clean, size_text
+    from intune_dw_cli.cli.console import Terminal, size_text
     from intune_dw_cli.cli.running import SUMMARY_VERSION, reported
 
     terminal = Terminal(talk)
@@ -84,7 +84,7 @@ def command(
             )
         else:
             for finding in result.findings:
-                terminal.out.print(clean(f"{finding.path}: {finding.message} [{finding.stage}]"), soft_wrap=True)
+                terminal.line(f"{finding.path}: {finding.message} [{finding.stage}]")
     held = f"{result.files:,} files, {result.rows:,} rows, {size_text(result.bytes)}"
     if result.findings:
         terminal.err.print(f"damaged: {len(result.findings)} findings in {held}", style="bold red")
@@ -112,7 +112,6 @@ def _compare(
 
     from intune_dw_cli.archive.compare import compare_with_service
     from intune_dw_cli.cli.connect import open_service
-    from intune_dw_cli.cli.console import clean
     from intune_dw_cli.cli.privacy import redaction_key
     from intune_dw_cli.cli.progress import Reporter
     from intune_dw_cli.cli.running import SUMMARY_VERSION, reported, stoppable
@@ -144,7 +143,7 @@ def _compare(
         terminal.print_json(document | {"slices": rows})
     else:
         for each in differing:
-            terminal.out.print(clean(str(each)), soft_wrap=True)
+            terminal.line(str(each))
     terminal.say(_verdict(found, differing))
     if differing:
         raise typer.Exit(3)

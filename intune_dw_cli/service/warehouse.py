@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from intune_dw_cli.errors import MalformedPageError, NotFoundError, ProtocolError, UnknownCollectionError
+from intune_dw_cli.errors import MalformedPageError, NotFoundError, ProtocolError, ServiceError, UnknownCollectionError
 from intune_dw_cli.events import Observer, Warned, ignore
 from intune_dw_cli.reference import ReferenceCollection, reference
 from intune_dw_cli.service.csdl import EntityType, Metadata, Property, parse_metadata, parse_service_document
@@ -213,8 +213,16 @@ class Warehouse:
         )
 
     def _observed_type(self, name: str, url: str) -> EntityType:
-        """Read property names and types off the first page: neither `$metadata` nor the reference knows them."""
-        rows, _ = self.page(self.feed.entity_set(url), collection=name).document()
+        """Read property names and types off the first page: neither `$metadata` nor the reference knows them.
+
+        Where the service refuses that page, nothing is known of the collection. That is no reason to do without the
+        others; reading it will say what is wrong.
+        """
+        try:
+            rows, _ = self.page(self.feed.entity_set(url), collection=name).document()
+        except (ServiceError, ProtocolError) as error:
+            self._observer(Warned(name, f"no $metadata, and its first page cannot be read: {error.message}"))
+            rows = []
         kinds: dict[str, str | None] = {}
         for row in rows:
             if isinstance(row, dict):
