@@ -25,12 +25,14 @@ class NamedService:
 
     Attributes:
         data: Rows of each collection, all with the properties of the first.
-        refusal: What `$metadata` and the collections are answered with under 400, None for their rows.
+        refusal: What collections are answered with under 400, None for their rows.
+        refusals: How many times they are, -1 for always.
     """
 
     data: Mapping[str, Rows]
     port: int
     refusal: bytes | None = None
+    refusals: int = -1
 
     @property
     def url(self) -> str:
@@ -41,10 +43,11 @@ class NamedService:
         if path == "":
             sets = [{"name": name, "kind": "EntitySet", "url": f"set{n}"} for n, name in enumerate(self.data)]
             return 200, JSON, json.dumps({"value": sets}).encode()
-        if self.refusal is not None:
-            return 400, JSON, self.refusal
         if path == "$metadata":
             return 200, "application/xml", metadata(self.data).encode()
+        if self.refusal is not None and self.refusals != 0:
+            self.refusals -= 1
+            return 400, JSON, self.refusal
         if "filter=" in target:
             return 400, JSON, b'{"error": {"code": "BadRequest", "message": "no filters here"}}'
         rows = list(self.data.values())[int(path.removeprefix("set"))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -144,7 +145,7 @@ def test_every_collection_of_an_archive_is_read_by_its_views(
         database.execute(script)
         views = database.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
         quoted = ['"' + name.replace('"', '""') + '"' for (name,) in views]
-        found = [database.execute(f"SELECT min(whose), max(whose), count(*) FROM {v}").fetchone() for v in quoted]
+        found = [database.execute(f"SELECT min(whose), max(whose), count(*) FROM {v}").fetchall()[0] for v in quoted]
     assert sorted(found) == sorted((str(n), str(n), 2) for n in range(len(NAMES)))
 
 
@@ -190,3 +191,19 @@ def test_a_name_that_is_spelled_exactly_means_that_collection(
     Cli(home, tmp_path, service.url)("pull", name).ok()
     (path,) = tmp_path.glob("*.csv")
     assert whose(path) == ({str(NAMES.index(name))}, 2)
+
+
+def test_a_collection_that_nothing_is_known_of_hides_no_other_and_loses_no_row(home: Path, tmp_path: Path) -> None:
+    """It is in no $metadata, and the page that would tell its properties is refused once."""
+    data = {"a\x00b": rows_of(1, "a\x00b"), "devices": [{"Id": 1, "whose": "2"}]}
+    with serving(data, b'{"error": {"code": "BadRequest", "message": "not now"}}') as service:
+        service.refusals = 2  # a new archive has the documents asked for twice
+        said = Cli(home, tmp_path, service.url)("backup", "A", "-f", "csv").ok()
+    assert "its first page cannot be read" in said.err, said.err
+    held = {c["name"]: c for c in manifest(tmp_path / "A")["collections"]}
+    assert (held["a\x00b"]["rows"], held["devices"]["rows"]) == (2, 1)
+    (part,) = (p for s in held["a\x00b"]["slices"] for p in s["parts"])
+    header, *lines = read_csv((tmp_path / "A" / part["path"]).read_bytes())
+    assert header == ["_additional"]
+    assert [json.loads(line[0]) for line in lines] == rows_of(1, "a\x00b")
+    Cli(home, tmp_path)("verify", "A").ok()
