@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import subprocess
@@ -13,6 +14,9 @@ from typing import Any
 import pytest
 from harness import INTUNE_DW, Cli, Ended
 from named_service import NamedService, serving
+
+from intune_dw_cli.cli.console import Terminal
+from intune_dw_cli.cli.options import Talk
 
 pty = pytest.importorskip("pty", reason="pseudo-terminals as POSIX has them")
 
@@ -137,3 +141,20 @@ def test_what_is_data_for_a_program_is_tame_on_a_screen_and_exact_in_a_pipe(quie
     require_tame(screen)
     assert "click" in screen
     assert "gnp.exe" in screen
+
+
+def test_a_message_of_the_log_is_one_line_and_tame(tmp_path: Path) -> None:
+    terminal = Terminal(Talk(quiet=True, log_file=tmp_path / "log.txt"))
+    assert terminal.quiet
+    logger = logging.getLogger("intune_dw_cli.of-a-test")
+    for name in ESCAPES.values():
+        logger.info("the service says %s", name)
+    try:
+        raise ValueError(ESCAPES["clear"])
+    except ValueError:
+        logger.exception("and then")
+    Terminal(Talk(quiet=True))  # closes nothing, but the log is no longer written to
+    lines = (tmp_path / "log.txt").read_text("utf-8").splitlines()
+    require_tame("\n".join(lines))
+    assert sum("the service says" in line for line in lines) == len(ESCAPES)
+    assert lines[len(ESCAPES)].endswith("and then")
