@@ -155,7 +155,13 @@ class FilterIgnoredError(ProtocolError):
 
 
 class OutputError(IntuneDwError):
-    """A file could not be written: disk full, read-only, permission denied, path in the way."""
+    """A file could not be written: disk full, read-only, permission denied, path in the way.
+
+    Attributes:
+        no_space: Whether the disk or the quota is full.
+    """
+
+    no_space: bool = False
 
     ends_run = True
 

@@ -20,14 +20,15 @@ from intune_dw_cli.archive.layout import DATA, HISTORY, METADATA, SERVICE, Layou
 from intune_dw_cli.archive.lock import archive_lock
 from intune_dw_cli.archive.manifest import Holding, Manifest, Missing, read_manifest, smaller_text
 from intune_dw_cli.archive.records import Identity, SliceRecord
+from intune_dw_cli.archive.room import Room, find_room
 from intune_dw_cli.data.datekey import DateKeyRange, from_date_key, to_date_key
 from intune_dw_cli.data.formats import FileFormat
 from intune_dw_cli.data.redact import Redaction
-from intune_dw_cli.errors import IntuneDwError, UsageError
+from intune_dw_cli.errors import IntuneDwError, OutputError, UsageError
 from intune_dw_cli.events import CollectionPlanned, Observer, PartCommitted, Warned, ignore
 from intune_dw_cli.export.choice import narrow
 from intune_dw_cli.export.engine import CollectionOutcome, Engine, SliceFailure, SliceOutput, SliceResult
-from intune_dw_cli.export.files import PARTIAL, copy_atomic, disk_errors, make_folder, write_atomic
+from intune_dw_cli.export.files import FREE_SPACE, PARTIAL, copy_atomic, disk_errors, make_folder, write_atomic
 from intune_dw_cli.export.names import file_stems
 from intune_dw_cli.export.parts import Part, PartNaming
 from intune_dw_cli.export.plan import CollectionPlan, Slice, plan_slices
@@ -130,13 +131,19 @@ def backup(
             run.close()
 
 
-def preview(request: BackupRequest, connect: Connect) -> list[CollectionPlan]:
-    """Return what a new run of `backup` would fetch, without writing anything. Raises what `backup` raises."""
+def preview(request: BackupRequest, connect: Connect) -> tuple[list[CollectionPlan], Room]:
+    """Return what a new run of `backup` would fetch, and the room that takes, without writing anything.
+
+    Raises:
+        What `backup` raises.
+    """
     layout = Layout(request.root)
     layout.require_usable()
     warehouse = connect(None, None)
     base = basis_of(read_manifest(layout.manifest), _identity(request, warehouse), moved=request.moved)
-    return _plans(request, warehouse, base, request.today)
+    plans = _plans(request, warehouse, base, request.today)
+    held = {h.name: h.parts for h in base.collections.values()} if base else {}
+    return plans, find_room(plans, held, request.root)
 
 
 class _Run:
@@ -163,7 +170,7 @@ class _Run:
         self._graph = graph if request.redaction is None else None
         if resumed is not None and not is_over(resumed[1], base, request.today):
             self._journal, content = resumed
-            self._records = content.slices
+            self._records = [r for r in content.slices if not self._lost([r])]
             self._charts = content.charts
             self._header = content.header
             self._base = basis_of(base, self._header.identity, moved=True)
@@ -202,9 +209,9 @@ class _Run:
             plan = by_name[item.collection]
             if paths := guard.replaced_by(item):
                 self._journal.announce(paths)
-            return slice_parts(
-                self._layout.root, naming, plan, item, self._request.format, additional, self._warehouse.source, guard
-            )
+            root, source = self._layout.root, self._warehouse.source
+            form = self._request.format
+            return slice_parts(root, naming, plan, item, form, additional, source, guard, within=self._layout.state)
 
         def committed(result: SliceResult) -> None:
             record = SliceRecord.of(result, by_name[result.slice.collection].schema, guard.parts)
@@ -216,7 +223,15 @@ class _Run:
                 self._observer(PartCommitted(record.collection, part.path, part.rows, part.bytes))
 
         engine = Engine(self._warehouse, workers=self._request.workers, observer=self._observer, stop=self._stop)
-        outcomes = engine.run(plans, open_output, committed=committed)
+        if little := self._room(plans).warning:
+            self._observer(Warned(None, little))
+        try:
+            outcomes = engine.run(plans, open_output, committed=committed)
+        except OutputError as error:
+            if error.no_space and (needed := self._room([self._left(plan) for plan in plans]).needed_text):
+                error.hint = f"{FREE_SPACE}. It needs {needed} more."
+            raise
+        self._require_whole()
         manifest = self._inventory(full, outcomes, stems)
         if self._request.keep_dimensions:
             self._keep_dimensions(manifest)
@@ -277,7 +292,32 @@ class _Run:
         self._observer(CollectionPlanned(name, len(left), held=len(mine), rows_held=sum(mine.values())))
         return replace(plan, slices=left)
 
+    def _left(self, plan: CollectionPlan) -> CollectionPlan:
+        """Return a plan without what has been committed by now."""
+        done = {r.slice for r in self._records if r.collection == plan.entity_set.name}
+        return replace(plan, slices=tuple(piece for s in plan.slices for piece in s.uncovered(done)))
+
+    def _room(self, plans: Sequence[CollectionPlan]) -> Room:
+        """Estimate by what is held, and by what this run has committed."""
+        held = {h.name: list(h.parts) for h in self._base.collections.values()} if self._base else {}
+        for record in list(self._records):
+            held.setdefault(record.collection, []).extend(record.parts)
+        return find_room(plans, held, self._layout.root)
+
+    def _lost(self, records: Sequence[SliceRecord]) -> list[str]:
+        """Return the parts of committed slices that are not there any more, or not of their size."""
+        return [p.path for r in records for p in r.parts if not _has_size(self._layout.root / p.path, p.bytes)]
+
     # -- ending -----------------------------------------------------------------------------------------------
+
+    def _require_whole(self) -> None:
+        """Raise OutputError when a file that this run committed is gone: no manifest may speak of it."""
+        if lost := self._lost(self._records):
+            more = f" and {len(lost) - 1} more files" if len(lost) > 1 else ""
+            raise OutputError(
+                f"{self._layout.root / lost[0]}{more} vanished while the run was at work",
+                hint="Something else removed or changed it. Run the same command again: it fetches what is missing.",
+            )
 
     def _inventory(
         self, full: Sequence[CollectionPlan], outcomes: Sequence[CollectionOutcome], stems: Mapping[str, str]
@@ -467,6 +507,13 @@ def _written_model(warehouse: Warehouse, redaction: Redaction | None) -> dict[st
     """Return the model by which this run writes."""
     plans = [CollectionPlan(entity_set=e, slices=(), redaction=redaction) for e in warehouse.entity_sets]
     return {p.entity_set.name: {c.name: c.edm_type for c in p.schema.columns} for p in plans}
+
+
+def _has_size(path: Path, size: int) -> bool:
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return False
 
 
 def _sha256(data: bytes) -> str:

@@ -18,12 +18,12 @@ def write_inventory(layout: Layout, manifest: Manifest) -> None:
     encoded, content = manifest.encode(), manifest.content()
     digest = hashlib.sha256(encoded).hexdigest()
     views, report = render_views(content).encode(), render_report(content, digest).encode()
-    write_atomic(layout.manifest, encoded)
-    write_atomic(layout.views, views)
-    write_atomic(layout.report, report)
+    write_atomic(layout.manifest, encoded, within=layout.state)
+    write_atomic(layout.views, views, within=layout.state)
+    write_atomic(layout.report, report, within=layout.state)
     derived = {VIEWS: views, REPORT: report}
     hashes = {MANIFEST: digest, **{path: hashlib.sha256(data).hexdigest() for path, data in derived.items()}}
-    write_atomic(layout.sums, encode_sums(manifest.hashes() | hashes))
+    write_atomic(layout.sums, encode_sums(manifest.hashes() | hashes), within=layout.state)
 
 
 def log_run(layout: Layout, manifest: Manifest, *, resumed: bool) -> None:

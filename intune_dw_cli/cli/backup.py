@@ -173,14 +173,19 @@ def _show_preview(terminal: Terminal, request: BackupRequest, service: Service) 
     from intune_dw_cli.cli.running import show_plan
     from intune_dw_cli.export.names import file_stems
 
-    plans = preview(request, service.connect)
+    plans, room = preview(request, service.connect)
     manifest = read_manifest(Layout(request.root).manifest)
     if manifest is not None:
         manifest.as_of = request.today.isoformat()  # what is missing as of today, and lost if nothing is done
         for line in gap_lines(all_gaps(manifest)):
             terminal.warn(line)
     stems = file_stems(p.entity_set.name for p in plans)
-    show_plan(terminal, plans, {name: str(request.root / "data" / stem) for name, stem in stems.items()})
+    files = {name: str(request.root / "data" / stem) for name, stem in stems.items()}
+    show_plan(terminal, plans, files, {"bytes_needed": room.needed, "bytes_free": room.free})
+    if room.needed_text:
+        terminal.say(f"on the disk it would take {room.needed_text}, judged by what is held")
+    if room.warning:
+        terminal.warn(room.warning)
 
 
 def _conclude(terminal: Terminal, reporter: Reporter, archive: Path, result: BackupResult) -> None:

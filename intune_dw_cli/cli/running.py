@@ -210,8 +210,18 @@ def reported(terminal: Terminal, command: str) -> Iterator[None]:
         raise
 
 
-def show_plan(terminal: Terminal, plans: Sequence[CollectionPlan], files: Mapping[str, str]) -> None:
-    """Print what a run would fetch and write: a table, or JSON with --json. A slice takes one request or more."""
+def show_plan(
+    terminal: Terminal,
+    plans: Sequence[CollectionPlan],
+    files: Mapping[str, str],
+    more: Mapping[str, int | None] | None = None,
+) -> None:
+    """Print what a run would fetch and write: a table, or JSON with --json. A slice takes one request or more.
+
+    Args:
+        files: What each collection would be written to.
+        more: Further figures for the JSON.
+    """
     if terminal.talk.json:
         rows = [
             {
@@ -221,7 +231,7 @@ def show_plan(terminal: Terminal, plans: Sequence[CollectionPlan], files: Mappin
             }
             for plan in plans
         ]
-        terminal.print_json({"version": SUMMARY_VERSION, "dry_run": True, "collections": rows})
+        terminal.print_json({"version": SUMMARY_VERSION, "dry_run": True, "collections": rows, **(more or {})})
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("collection", overflow="fold")

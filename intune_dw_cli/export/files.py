@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
 
 PARTIAL = ".partial"
+FREE_SPACE = "Free space or choose another disk, then run the same command again; what is complete is kept"
 _FILE_MODE = 0o600
 _FOLDER_MODE = 0o700
 
@@ -32,12 +33,13 @@ class AtomicFile(io.RawIOBase):
     Args:
         path: The final name. Missing folders are made.
         root: A folder above it that the file may not leave: no folder in between may be a symbolic link.
+        within: A folder that must be there already: gone, it was removed by somebody, and is not made anew.
 
     Raises:
         OutputError: the disk does not take it, or it would lie elsewhere.
     """
 
-    def __init__(self, path: Path, root: Path | None = None) -> None:
+    def __init__(self, path: Path, root: Path | None = None, *, within: Path | None = None) -> None:
         super().__init__()
         self.path = path
         self._root = root
@@ -46,7 +48,10 @@ class AtomicFile(io.RawIOBase):
         self._hash = hashlib.sha256()
         self._file: io.BufferedWriter | None = None
         with disk_errors(path):
-            self._make_folder(path)
+            if within is not None:
+                within.stat()
+            self._refuse_links(path)
+            make_folder(path.parent)
             self._file = open_private(self.partial)
 
     def writable(self) -> bool:
@@ -57,7 +62,7 @@ class AtomicFile(io.RawIOBase):
         """Append bytes. Raises OutputError when the disk does not take them."""
         view = memoryview(data)
         assert self._file is not None, "written after the end"
-        with disk_errors(self.path):
+        with disk_errors(self.path, self.size + view.nbytes):
             self._file.write(view)
         self._hash.update(view)
         self.size += view.nbytes
@@ -71,7 +76,7 @@ class AtomicFile(io.RawIOBase):
     def prepare(self) -> None:
         """Flush to the disk and check the length, without giving the final name yet."""
         assert self._file is not None, "ended twice"
-        with disk_errors(self.path):
+        with disk_errors(self.path, self.size):
             self._file.flush()
             os.fsync(self._file.fileno())
             written = os.fstat(self._file.fileno()).st_size
@@ -88,8 +93,10 @@ class AtomicFile(io.RawIOBase):
         if self._file is not None:
             self.prepare()
         final = path or self.path
-        with disk_errors(final):
-            self._make_folder(final)
+        with disk_errors(final, self.size):
+            self._refuse_links(final)
+            if path is not None:
+                make_folder(final.parent)  # its own was there when it was opened: gone, it was removed by somebody
             os.replace(self.partial, final)  # noqa: PTH105 - the atomic primitive, by its name
             sync_folder(final.parent)
 
@@ -102,15 +109,14 @@ class AtomicFile(io.RawIOBase):
         with contextlib.suppress(OSError):
             self.partial.unlink()
 
-    def _make_folder(self, path: Path) -> None:
+    def _refuse_links(self, path: Path) -> None:
         if self._root is not None:
             refuse_links(self._root, path)
-        make_folder(path.parent)
 
 
-def write_atomic(path: Path, data: bytes, root: Path | None = None) -> None:
-    """Write a whole small file. Raises what AtomicFile raises."""
-    file = AtomicFile(path, root)
+def write_atomic(path: Path, data: bytes, root: Path | None = None, *, within: Path | None = None) -> None:
+    """Write a whole small file. Arguments and errors as for AtomicFile."""
+    file = AtomicFile(path, root, within=within)
     try:
         file.write(data)
         file.commit()
@@ -202,41 +208,60 @@ def sync_folder(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turn an OSError about a path into an OutputError that says what to do."""
+def disk_errors(path: Path, size: int = 0) -> Iterator[None]:
+    """Turn an OSError about a path into an OutputError that says what to do.
+
+    Args:
+        path: The file.
+        size: Bytes that it has at least when it is whole; 0 where that is not known.
+    """
     try:
         yield
     except OSError as error:
-        raise output_error(error, path) from None
+        raise output_error(error, path, size) from None
 
 
-def output_error(error: OSError, path: Path) -> OutputError:
-    """Return the OutputError for an OSError."""
+def output_error(error: OSError, path: Path, size: int = 0) -> OutputError:
+    """Return the OutputError for an OSError; arguments as for `disk_errors`."""
     if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
-        return OutputError(
-            f"no space left on the disk while writing {path}{_free(path)}",
-            hint="Free space or choose another disk, then run the same command again; what is complete is kept.",
-        )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return OutputError(
-            f"{path} cannot be written: {error.strerror}",
-            hint="Check the permissions, and on Windows whether another program has the file open.",
-        )
-    if error.errno == errno.ELOOP:
-        return OutputError(
-            f"{path} is a symbolic link: what is written there would go somewhere else",
-            hint="Remove the link, or name the place that it leads to.",
-        )
-    if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
-        return OutputError(
-            f"{path} cannot be written: something else is in the way ({error.strerror})",
-            hint="Choose another name, or move what is there.",
-        )
-    return OutputError(f"{path} cannot be written: {error.strerror or error}", hint="Check the path and the disk.")
+        where = "on the disk" if error.errno == errno.ENOSPC else "in the quota"
+        figures = [f"it takes {size:,} bytes or more"] * (size > 0) + _free(path)
+        told = f" ({', '.join(figures)})" if figures else ""
+        full = OutputError(f"no space left {where} while writing {path}{told}", hint=f"{FREE_SPACE}.")
+        full.no_space = True
+        return full
+    what, hint = _ADVICE.get(error.errno or 0, ("cannot be written: {0}", "Check the path and the disk."))
+    return OutputError(f"{path} {what.format(error.strerror or error)}", hint=hint)
 
 
-def _free(path: Path) -> str:
-    for folder in path.parents:
+_PERMISSIONS = (
+    "cannot be written: {0}",
+    "Check the permissions, and on Windows whether another program has the file open.",
+)
+_IN_THE_WAY = (
+    "cannot be written: something else is in the way ({0})",
+    "Choose another name, or move what is there.",
+)
+_ADVICE = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _PERMISSIONS),
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST, errno.EISDIR), _IN_THE_WAY),
+    errno.ELOOP: (
+        "is a symbolic link: what is written there would go somewhere else",
+        "Remove the link, or name the place that it leads to.",
+    ),
+    errno.EFBIG: (
+        "cannot be written: it grew larger than the file system or a limit (ulimit -f) allows",
+        "Choose another disk or a higher limit, or take less: Parquet, --compression.",
+    ),
+    errno.ENOENT: (
+        "cannot be written: its folder is gone",
+        "Something else removed or moved it. Run the same command again: it fetches what is missing.",
+    ),
+}
+
+
+def _free(path: Path) -> list[str]:
+    for folder in path.absolute().parents:
         with contextlib.suppress(OSError):
-            return f" ({shutil.disk_usage(folder).free // (1024 * 1024)} MiB free)"
-    return ""
+            return [f"{shutil.disk_usage(folder).free // (1024 * 1024):,} MiB are free"]
+    return []

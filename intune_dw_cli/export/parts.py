@@ -86,6 +86,7 @@ class PartsOutput:
         by_day: The column, written or not, by whose days rows are divided into one part each; None: one part.
         guard: Keeps a part that is held from being replaced by one with fewer rows; None: all are replaced.
         keep_empty: Whether a slice without rows leaves an empty part also where it is divided by day.
+        within: A folder that must be there already; see AtomicFile.
     """
 
     def __init__(
@@ -101,8 +102,10 @@ class PartsOutput:
         by_day: str | None,
         keep_empty: bool = False,
         guard: PartGuard | None = None,
+        within: Path | None = None,
     ) -> None:
         self._root = root
+        self._within = within
         self._naming = naming
         self._schema = schema
         self._additional = additional
@@ -147,7 +150,7 @@ class PartsOutput:
     def _part(self, day: int | None, path: str) -> _OpenPart:
         part = self._parts.get(day)
         if part is None:
-            file = AtomicFile(self._root / PurePosixPath(path), self._root)
+            file = AtomicFile(self._root / PurePosixPath(path), self._root, within=self._within)
             part = _OpenPart(path, day, file, self._schema, self._additional)
             try:
                 part.sink = self._fmt.open(file, self._schema, additional=self._additional, provenance=self._provenance)

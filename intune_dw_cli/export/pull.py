@@ -145,8 +145,9 @@ def slice_parts(
     additional: bool,
     source: str,
     guard: PartGuard | None = None,
+    within: Path | None = None,
 ) -> PartsOutput:
-    """Return the output that writes one slice into parts below a root folder."""
+    """Return the output that writes one slice into parts below a root folder; arguments as for PartsOutput."""
     first = item.range.first
     return PartsOutput(
         root,
@@ -159,6 +160,7 @@ def slice_parts(
         by_day=plan.entity_set.date_key if item.by_day else None,
         keep_empty=not item.filtered,
         guard=guard,
+        within=within,
     )
 
 

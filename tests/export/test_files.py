@@ -100,8 +100,8 @@ def test_a_link_under_the_final_name_is_replaced_and_not_followed(tmp_path: Path
 @pytest.mark.parametrize(
     ("number", "says", "advises"),
     [
-        (errno.ENOSPC, r"no space left on the disk while writing .*out\.csv \(\d+ MiB free\)", "Free space"),
-        (errno.EDQUOT, "no space left", "Free space"),
+        (errno.ENOSPC, r"no space left on the disk while writing .*out\.csv \(.*[\d,]+ MiB are free\)", "Free space"),
+        (errno.EDQUOT, "no space left in the quota", "Free space"),
         (errno.EACCES, "cannot be written: Permission denied", "permissions"),
         (errno.EPERM, "cannot be written", "permissions"),
         (errno.EROFS, "cannot be written: Read-only", "permissions"),

@@ -124,7 +124,7 @@ class Steps:
             os_close(descriptor)
 
         def tell_fdopen(descriptor: int, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
-            if mode == "wb":
+            if mode in ("wb", "ab"):
                 return io.BufferedWriter(_Raw(descriptor, mode, self, names[descriptor]))
             return os_fdopen(descriptor, mode, *args, **kwargs)
 
