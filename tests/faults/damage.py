@@ -37,8 +37,12 @@ def dripping(true: Response) -> Iterator[Piece]:
         yield DRIP
 
 
+def answered(status: int) -> Damage:
+    return lambda _: Response(status)
+
+
 FAULTS: dict[str, tuple[Damage, str]] = {
-    **{str(status): (lambda _, status=status: Response(status), str(status)) for status in (408, 500, 502, 503, 504)},
+    **{str(status): (answered(status), str(status)) for status in (408, 500, 502, 503, 504)},
     "a gateway's page under 502": (lambda _: Response(502, b"<html>bad gateway</html>", "text/html"), "502"),
     "reset before the headers": (lambda _: [RESET], "closed the connection"),
     "closed before the headers": (lambda _: [CLOSE], "closed the connection"),

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import parse_qsl, urlsplit
@@ -95,20 +96,28 @@ class Meddler:
     Args:
         sandbox: Gives the true answers (it need not be started); None for a server that is nobody's feed.
         meddle: What to make of them.
+        understood: Turns the target of a request into the one that the sandbox is asked for.
         authority: Signs a certificate for whatever name a client asks for; the server then speaks TLS to clients that
             begin so, and plain HTTP to the others, on the same port.
     """
 
     def __init__(
-        self, sandbox: Sandbox | None = None, meddle: Meddle = truthful, *, authority: trustme.CA | None = None
+        self,
+        sandbox: Sandbox | None = None,
+        meddle: Meddle = truthful,
+        *,
+        understood: Callable[[str], str] = str,
+        authority: trustme.CA | None = None,
     ) -> None:
         self.sandbox = sandbox
         self.meddle = meddle
+        self._understood = understood
         self.heard: list[Heard] = []
         self.connections = 0
         self._authority = authority
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
+        self._certificates: dict[str, trustme.LeafCert] = {}
         self._stopping = threading.Event()
         self._server = _Server(self)
         self.port: int = self._server.server_address[1]
@@ -169,7 +178,9 @@ class Meddler:
             self._counts[target] += 1
             heard = Heard(method, target, headers, self._counts[target], tls)
             self.heard.append(heard)
-        request = Request(method, target, {**headers, "x-forwarded-proto": "https" if tls else "http"})
+        request = Request(
+            method, self._understood(target), {**headers, "x-forwarded-proto": "https" if tls else "http"}
+        )
         found = self.sandbox.router.find(request.path) if self.sandbox else None
         response = found[0].answer(request, found[1]) if found else Response(404) if self.sandbox else NO_PAGE
         answer = self.meddle(heard, response)
@@ -192,17 +203,29 @@ class Meddler:
         return True
 
     def _context(self) -> ssl.SSLContext:
-        assert self._authority is not None
-        authority, context = self._authority, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
+        """TLS with a certificate for the address, or for the name that the client says it wants."""
 
         def named(connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, _context: ssl.SSLContext) -> None:
             if name:
-                own = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-                authority.issue_cert(name).configure_cert(own)
-                connection.context = own
+                connection.context = self._certified(name)
 
-        context.sni_callback = named  # type: ignore[assignment]
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._own.configure_cert(context)
+        context.sni_callback = named
+        return context
+
+    @cached_property
+    def _own(self) -> trustme.LeafCert:
+        assert self._authority is not None
+        return self._authority.issue_cert("127.0.0.1", "::1", "localhost")
+
+    def _certified(self, name: str) -> ssl.SSLContext:
+        assert self._authority is not None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        with self._lock:
+            if name not in self._certificates:
+                self._certificates[name] = self._authority.issue_cert(name)
+            self._certificates[name].configure_cert(context)
         return context
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -64,7 +65,7 @@ class World:
         self.sandbox = Sandbox(SMALL, ServerConfig(page_size=PAGE_SIZE, accept_token=accept)).start()
 
     @contextmanager
-    def rig(self, workers: int = 1, **policy: object) -> Iterator[Rig]:
+    def rig(self, workers: int = 1, **policy: Any) -> Iterator[Rig]:
         """An engine that signs in with a client secret."""
         cloud = customised(CLOUDS["public"], authority_host=self.server.host)
         configuration = Configuration(

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from damage import FAULTS, HARMLESS, Damage
@@ -19,7 +20,7 @@ from intune_dw_cli.sandbox import Sandbox, ServerConfig, TenantConfig
 from intune_dw_cli.sandbox.messages import Response
 
 NAMES = (FACT, "users")
-PATIENCE = {"read_timeout": 0.5, "answer_timeout": 1.0}
+PATIENCE: dict[str, Any] = {"read_timeout": 0.5, "answer_timeout": 1.0}
 
 
 @pytest.fixture(scope="module")
