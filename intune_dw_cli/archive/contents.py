@@ -27,7 +27,7 @@ def check_contents(root: Path, record: SliceRecord) -> Iterator[tuple[str, str]]
     duplicates: int | None = 0
     for part in record.parts:
         try:
-            reading = _read(root / PurePosixPath(part.path), part, record)
+            reading = _read(root / PurePosixPath(part.path), part, record.schema)
         except (OSError, pa.ArrowException, ValueError) as error:
             yield part.path, f"cannot be read back: {_first_line(error)}"
             duplicates = None
@@ -44,6 +44,24 @@ def check_contents(root: Path, record: SliceRecord) -> Iterator[tuple[str, str]]
     ):
         text = f"{duplicates} rows repeat a key, {record.duplicates} are recorded for slice {record.slice}"
         yield record.parts[0].path, text
+
+
+def check_copy(root: Path, part: Part) -> Iterator[str]:
+    """Read a dated copy and yield what is wrong. Only its rows are recorded: its columns were those of its day."""
+    path = root / PurePosixPath(part.path)
+    try:
+        if path.name.endswith(".parquet"):
+            rows = int(pq.read_metadata(path).num_rows)
+        else:
+            columns, _ = _head(path)
+            own = columns[: len(columns) - part.additional]
+            schema = SchemaRecord(tuple((name, "Edm.String") for name in own), tuple(own[:1]), None)
+            rows = _read(path, part, schema).rows
+    except (OSError, pa.ArrowException, ValueError) as error:
+        yield f"cannot be read back: {_first_line(error)}"
+        return
+    if rows != part.rows:
+        yield _other_rows(rows, part)
 
 
 class _Reading:
@@ -72,7 +90,7 @@ class _Reading:
 
     def disagreements(self, part: Part, record: SliceRecord) -> Iterator[str]:
         if self.rows != part.rows:
-            yield f"holds {self.rows} rows, {part.rows} are recorded"
+            yield _other_rows(self.rows, part)
         wanted = [name for name, _ in record.schema.columns] + [ADDITIONAL] * part.additional
         if self.columns != wanted:
             yield "its columns are not the recorded ones"
@@ -87,8 +105,11 @@ class _Reading:
                 yield "its first or last row is not the recorded one"
 
 
-def _read(path: Path, part: Part, record: SliceRecord) -> _Reading:
-    schema = record.schema
+def _other_rows(rows: int, part: Part) -> str:
+    return f"holds {rows} rows, {part.rows} are recorded"
+
+
+def _read(path: Path, part: Part, schema: SchemaRecord) -> _Reading:
     needed = list(dict.fromkeys([*schema.key, *([schema.date_key] if schema.date_key else [])]))
     if path.name.endswith(".parquet"):
         with pq.ParquetFile(path) as file:
@@ -97,19 +118,19 @@ def _read(path: Path, part: Part, record: SliceRecord) -> _Reading:
                 reading.add(batch)
         return reading
     names = [name for name, _ in schema.columns] + [ADDITIONAL] * part.additional
-    # Where nothing but the header is there, the CSV reader would see an empty file: read the header apart.
-    with pa.input_stream(str(path), compression="detect") as stream:
-        header = _header(stream)
+    header, has_rows = _head(path)
     reading = _Reading(header, schema.key, schema.date_key)
-    if part.rows == 0 or header != names:
-        with pa.input_stream(str(path), compression="detect") as stream:
-            reading.rows = 0 if stream.read().count(b"\n") == 1 else -1
+    if header != names:
+        reading.rows = part.rows  # what cannot be told is not complained of
         return reading
+    if not has_rows:
+        return reading  # the CSV reader would see an empty file
     with pa.input_stream(str(path), compression="detect") as stream:
         reader = pacsv.open_csv(
             stream,
             read_options=pacsv.ReadOptions(block_size=_BLOCK, use_threads=False),
-            parse_options=pacsv.ParseOptions(newlines_in_values=True),
+            # A row of one column that is null is an empty line.
+            parse_options=pacsv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
             convert_options=pacsv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()), include_columns=needed or None
             ),
@@ -119,9 +140,11 @@ def _read(path: Path, part: Part, record: SliceRecord) -> _Reading:
     return reading
 
 
-def _header(stream: pa.NativeFile) -> list[str]:
-    text = stream.read(_BLOCK).decode("utf-8", "replace")
-    return next(csv.reader(io.StringIO(text, newline="")), [])
+def _head(path: Path) -> tuple[list[str], bool]:
+    """Return the header of a CSV file, and whether anything follows it."""
+    with pa.input_stream(str(path), compression="detect") as stream:
+        text = io.StringIO(stream.read(_BLOCK).decode("utf-8", "replace"), newline="")
+    return next(csv.reader(text), []), bool(text.read(1))
 
 
 def _texts(row: pa.RecordBatch) -> list[str | None]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from intune_dw_cli.archive.basis import is_in_manifest
-from intune_dw_cli.archive.contents import check_contents
+from intune_dw_cli.archive.contents import check_contents, check_copy
 from intune_dw_cli.archive.journal import JournalContent, read_journal
 from intune_dw_cli.archive.layout import MANIFEST, REPORT, STATE, SUMS, VIEWS, Layout
 from intune_dw_cli.archive.manifest import Holding, Manifest, decode_sums, encode_sums, misstatements, read_manifest
@@ -128,7 +128,7 @@ def _check_manifest(manifest: Manifest) -> Iterator[Finding]:
             if total != record.rows:
                 message = f"{holding.name} {record.slice}: {record.rows} rows are stated, its parts have {total}"
                 yield Finding("manifest", MANIFEST, message)
-        for part in holding.parts:
+        for part in (*holding.parts, *holding.snapshots):
             if not _is_inside(part.path):
                 yield Finding("manifest", part.path, "this path leads out of the archive")
             if part.path in seen:
@@ -265,8 +265,13 @@ def _check_contents(
 ) -> list[Finding]:
     findings = []
     slices = [s for h in manifest.holdings for s in h.slices.values() if s.parts]
+    copies = [p for h in manifest.holdings for p in h.snapshots]
     for number, record in enumerate(slices, 1):
         if not bad.intersection(p.path for p in record.parts):
             findings += [Finding("contents", path, text) for path, text in check_contents(layout.root, record)]
-        progress("contents", number, len(slices))
+        progress("contents", number, len(slices) + len(copies))
+    for number, part in enumerate(copies, len(slices) + 1):
+        if part.path not in bad:
+            findings += [Finding("contents", part.path, text) for text in check_copy(layout.root, part)]
+        progress("contents", number, len(slices) + len(copies))
     return findings
