@@ -21,7 +21,7 @@ import pyarrow.json as pj
 
 from intune_dw_cli.data.schema import ADDITIONAL, CollectionSchema, Column
 from intune_dw_cli.errors import MalformedPageError, ProtocolError
-from intune_dw_cli.service.page import Page
+from intune_dw_cli.service.page import Page, Served
 
 # pyarrow.json reads a bare `null` between rows out of bounds (seen in 26.0); such text is left to the full parse.
 _BARE_NULL = re.compile(rb"\}\s*n")
@@ -287,6 +287,6 @@ def _json(value: Any) -> str:
         return "{" + ",".join(f"{json.dumps(k)}:{_json(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(_json, value)) + "]"
-    if isinstance(value, Decimal):
-        return str(value)
+    if isinstance(value, Served):
+        return value.text
     return json.dumps(value, ensure_ascii=False)

@@ -30,6 +30,17 @@ _MAX_CANDIDATES = 32
 _INT_DIGITS = 640  # Python converts so many, whatever its limit is set to
 
 
+class Served(Decimal):
+    """A JSON number that keeps its digits as served: `1e5` and `-0` are not what `str` would make of them.
+
+    Attributes:
+        text: The number as it stood in the page.
+    """
+
+    __slots__ = ("text",)
+    text: str
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """One page as received.
@@ -68,7 +79,7 @@ class Page:
         return rows.replace(self.separator, b"}\n" + next_row), rows.count(self.separator) + 1
 
     def document(self) -> tuple[list[Any], str | None]:
-        """Parse the page in full: its rows and its nextLink. Numbers stay exact (int and Decimal).
+        """Parse the page in full: its rows and its nextLink. Numbers stay exact: int or Served.
 
         Raises:
             MalformedPageError: not JSON, or not a page of rows.
@@ -190,7 +201,7 @@ def _separator(text: bytes, start: int, end: int, first_name: bytes) -> bytes | 
 
 def _parse(text: bytes, request_id: str) -> tuple[list[Any], str | None]:
     try:
-        document = json.loads(text, parse_float=_fraction, parse_int=_whole)
+        document = json.loads(text, parse_float=_served, parse_int=_whole)
     except RecursionError:
         raise _malformed("the page is nested too deeply to be a page of rows", request_id) from None
     except ValueError as error:
@@ -205,15 +216,17 @@ def _parse(text: bytes, request_id: str) -> tuple[list[Any], str | None]:
         raise _malformed(str(error), request_id) from None
 
 
-def _whole(digits: str) -> int | Decimal:
-    return int(digits) if len(digits) <= _INT_DIGITS else Decimal(digits)
+def _whole(digits: str) -> int | Served:
+    return int(digits) if len(digits) <= _INT_DIGITS and digits != "-0" else _served(digits)
 
 
-def _fraction(digits: str) -> Decimal:
+def _served(digits: str) -> Served:
     try:
-        return Decimal(digits)
+        number = Served(digits)
     except InvalidOperation:
         raise ValueError("an exponent that no number has") from None
+    number.text = digits
+    return number
 
 
 def _complaint(members: dict[str, Any]) -> str:

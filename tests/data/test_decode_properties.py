@@ -211,3 +211,21 @@ def test_every_other_type_is_decoded_alike_on_both_paths(edm_type: str) -> None:
     )
     fast, full = (decoder.decode(p).batch for p in (page_of(text), unframed(page_of(text))))
     assert fast.equals(full)
+
+
+numerals = st.from_regex(r"-?(0|[1-9][0-9]{0,40})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?", fullmatch=True)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(numerals, st.booleans()), min_size=1, max_size=5), st.booleans())
+def test_a_number_that_is_kept_as_text_is_kept_digit_for_digit(cells: list[tuple[str, bool]], nested: bool) -> None:
+    """As a JSON number and as JSON text, on both paths, beside a number that the fast path could not read."""
+    schema = schema_of(("free", "Edm.Decimal"), ("id", "Edm.Int64"))
+    more = [{"x": f"[{n}]"} if nested else {} for n, _ in cells]
+    pieces = [{"free": json.dumps(n) if t else n, "id": "1", **m} for (n, t), m in zip(cells, more, strict=True)]
+    page = page_of(json_of(pieces, ",", ":"))
+    for decoded in (PageDecoder(schema).decode(page), PageDecoder(schema).decode(unframed(page))):
+        got = decoded.batch.to_pylist()
+        assert [row["free"] for row in got] == [number for number, _ in cells]
+        if nested:
+            assert [row[ADDITIONAL] for row in got] == [f'{{"x":[{number}]}}' for number, _ in cells]
