@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from intune_dw_cli.cli.complete import collection_names
-from intune_dw_cli.cli.options import OUTPUT, Connection, Talk, option, with_groups
+from intune_dw_cli.cli.options import CONNECTION, OUTPUT, Connection, Talk, option, with_groups
 from intune_dw_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    import threading
+
     from intune_dw_cli.cli.console import Terminal
     from intune_dw_cli.service.warehouse import EntitySet, Warehouse
 
@@ -31,6 +32,27 @@ def command(
     drift: Annotated[
         bool, option("--drift", help="Show how the service's model differs from the documented one.", panel=OUTPUT)
     ] = False,
+    dates: Annotated[
+        bool,
+        option(
+            "--dates",
+            help="Ask for the rows of each day and draw them. Costs one request a day and fact, and a few more where "
+            "a day has several pages.",
+            panel=OUTPUT,
+        ),
+    ] = False,
+    days: Annotated[
+        int | None,
+        option(
+            "--days",
+            help="With --dates: the last N days. Default: the documented retention, or 30.",
+            panel=OUTPUT,
+            metavar="N",
+        ),
+    ] = None,
+    workers: Annotated[
+        int, option("--workers", help="With --dates: requests at the same time.", panel=CONNECTION, metavar="N")
+    ] = 4,
     connection: Connection = Connection(),
     talk: Talk = Talk(),
 ) -> None:
@@ -44,6 +66,10 @@ def command(
 
       intune-dw collections -f csv > dictionary.csv
 
+      intune-dw collections --dates
+
+      intune-dw collections devicePropertyHistories --dates --days 14
+
     The CSV is the data dictionary: a row for each property, of all collections or of one.
 
     Next: intune-dw pull NAME
@@ -51,6 +77,7 @@ def command(
     from intune_dw_cli.cli.connect import open_service
     from intune_dw_cli.cli.console import Terminal
     from intune_dw_cli.cli.progress import Reporter
+    from intune_dw_cli.cli.running import stoppable
     from intune_dw_cli.cli.tables import collection_table, property_table
 
     terminal = Terminal(talk)
@@ -58,9 +85,18 @@ def command(
         raise UsageError(f"--format {format} is not known", hint=f"Give one of {', '.join(FORMATS)}.")
     if talk.json:
         format = "json"
-    stop = threading.Event()
-    with open_service(connection, terminal, workers=1, observer=Reporter(terminal), stop=stop) as service:
+    if dates and drift:
+        raise UsageError("--dates and --drift exclude each other", hint="Leave one of them out.")
+    if workers < 1:
+        raise UsageError("--workers must be at least 1")
+    with (
+        stoppable(terminal, words="stopping") as stop,
+        open_service(connection, terminal, workers=workers, observer=Reporter(terminal), stop=stop) as service,
+    ):
         warehouse = service.warehouse()
+        if dates:
+            _show_dates(terminal, warehouse, name, days, format, workers, stop)
+            return
         if drift:
             _show_drift(terminal, warehouse, format)
             return
@@ -98,6 +134,33 @@ def _show_drift(terminal: Terminal, warehouse: Warehouse, format: str) -> None:
     elif found:
         terminal.table(drift_table(rows))
     terminal.say(f"{len(found)} differences from the documented v1.0 model")
+
+
+def _show_dates(
+    terminal: Terminal,
+    warehouse: Warehouse,
+    name: str | None,
+    days: int | None,
+    format: str,
+    workers: int,
+    stop: threading.Event,
+) -> None:
+    from intune_dw_cli.cli.dates import ask_days, draw, to_json, to_rows
+
+    found = ask_days(terminal, warehouse, [name] if name else [], days, workers=workers, stop=stop)
+    if format == "json":
+        terminal.print_json({"version": _VERSION, "source": warehouse.source, "facts": to_json(found)})
+    elif format == "csv":
+        _print_csv(to_rows(found))
+    else:
+        draw(terminal, found)
+    asked = sum(counts.requests for counts in found)
+    terminal.say(
+        f"{len(found)} collections, {asked:,} requests; days before the documented retention were not asked for"
+    )
+    failed = next((counts.error for counts in found if counts.error), None)
+    if failed is not None:
+        raise failed
 
 
 def _summary(entity_set: EntitySet) -> dict[str, Any]:

@@ -160,9 +160,10 @@ class Warehouse:
         filter: str | None = None,
         select: Sequence[str] | None = None,
         top: int | None = None,
+        skip: int | None = None,
     ) -> str:
         """Return the URL of a collection's first page."""
-        return self.feed.entity_set(entity_set.url, filter=filter, select=select, top=top)
+        return self.feed.entity_set(entity_set.url, filter=filter, select=select, top=top, skip=skip)
 
     def page(
         self,

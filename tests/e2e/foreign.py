@@ -60,6 +60,7 @@ class Manners:
         filters: `works`, `ignored`, or `refused` with 400.
         metadata: Whether there is a `$metadata`.
         link_first: nextLink before `value`.
+        skips: `$skip` is heeded.
     """
 
     prefix: str = "/any/prefix/DataWarehouseFEService"
@@ -72,6 +73,7 @@ class Manners:
     metadata: bool = True
     link_first: bool = False
     packed: bool = False
+    skips: bool = False
 
 
 @dataclass
@@ -149,6 +151,8 @@ def _page(server: ForeignServer, name: str, options: dict[str, str]) -> tuple[in
             return 400, JSON, b'{"error": {"code": "BadRequest", "message": "no filters here"}}'
         if manners.filters == "works":
             rows = [row for row in rows if _matches(row, options["$filter"])]
+    if manners.skips and "$skip" in options:
+        rows = rows[int(options["$skip"]) :]
     if "$top" in options:
         rows = rows[: int(options["$top"])]
     start = int(options.get("$skiptoken", "0"))
