@@ -56,7 +56,7 @@ def test_every_fact_of_a_tenant_is_counted_exactly_with_one_request_a_day(cli: C
 
 def test_days_of_several_pages_are_known_to_a_tenth_from_few_requests(there: Cli, foreign: ForeignServer) -> None:
     before = len(foreign.seen)
-    (fact,) = there("collections", "--dates", "--days", 20, "-f", "json").ok().json["facts"]
+    (fact,) = there("collections", "--dates", "--days", 20, "--workers", 1, "-f", "json").ok().json["facts"]
     asked = len(foreign.seen) - before
     for back, size in SIZES.items():
         day = next(d for d in fact["days"] if d["date_key"] == day_key(back))
@@ -65,8 +65,8 @@ def test_days_of_several_pages_are_known_to_a_tenth_from_few_requests(there: Cli
     assert fact["empty"] == [day_key(EMPTY)]
     assert fact["thin"] == [day_key(THIN)]
     assert fact["requests"] < asked <= fact["requests"] + 4  # the service document and $metadata besides
-    # Reading them all would be 8 requests a day.
-    assert fact["requests"] < 20 * 7
+    # Reading them all would be 8 requests a day; a guess that is right costs 3.
+    assert fact["requests"] < 100
 
 
 def test_the_picture_has_a_bar_a_day_and_names_the_gaps(there: Cli) -> None:
