@@ -10,56 +10,79 @@ from typing import Annotated
 
 import typer
 
-from intune_dw_cli import __version__
 from intune_dw_cli.cli import backup, collections, login, pull, sandbox, status, verify
-from intune_dw_cli.errors import IntuneDwError
-
-EXIT_CODES = """
-Exit codes: 0 done and complete; 1 failed; 2 usage; 3 partial, run again to continue; 4 sign-in or permission;
-5 verify found damage; 6 archive locked by another run; 130 interrupted. Any other code is a failure.
-"""
+from intune_dw_cli.cli.help import START, epilog
+from intune_dw_cli.cli.usage import CommandLineError, usage_error
+from intune_dw_cli.errors import InterruptedRunError, IntuneDwError
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 _LARGE = 128 * 1024
 
 app = typer.Typer(
     name="intune-dw",
-    no_args_is_help=True,
+    invoke_without_command=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=EXIT_CODES,
+    epilog=epilog("intune-dw"),
 )
-app.command("login")(login.command)
-app.command("logout")(login.logout)
-app.command("collections")(collections.command)
-app.command("pull")(pull.command)
-app.command("backup")(backup.command)
-app.command("verify")(verify.command)
-app.command("status")(status.command)
-app.command("sandbox")(sandbox.command)
+for panel, name, command in (
+    ("Connect", "login", login.command),
+    ("Connect", "logout", login.logout),
+    ("Take data", "collections", collections.command),
+    ("Take data", "pull", pull.command),
+    ("Keep an archive", "backup", backup.command),
+    ("Keep an archive", "verify", verify.command),
+    ("Keep an archive", "status", status.command),
+    ("Try it out", "sandbox", sandbox.command),
+):
+    app.command(name, epilog=epilog(name), rich_help_panel=panel)(command)
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"intune-dw {__version__}")
+        from intune_dw_cli.cli.version import version_text
+
+        typer.echo(version_text())
         raise typer.Exit
 
 
 @app.callback()
 def intune_dw(
+    context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the versions that a bug report needs, and exit."
+        ),
     ] = False,
 ) -> None:
-    """Take your data out of the Microsoft Intune Data Warehouse: complete, resumable, verified."""
+    """Take your data out of the Microsoft Intune Data Warehouse: complete, resumable, verified.
+
+    [bold]Examples[/bold]
+      intune-dw backup ./try --sandbox    try it: a built-in tenant, no account
+      intune-dw login                     sign in
+      intune-dw pull devices              take one collection: devices.csv
+      intune-dw backup ./archive          take everything, as a verifiable archive
+
+    Each command has its own help: intune-dw pull --help
+    """
+    if context.invoked_subcommand is None:
+        typer.echo(START, err=True)
+        raise typer.Exit(2)  # a script whose command got lost has done nothing
 
 
 def main() -> None:
     """Run the command line and exit with its code. Never returns."""
     _give_memory_back()
     try:
-        app(prog_name="intune-dw")
+        sys.exit(app(prog_name="intune-dw", standalone_mode=False))  # a code where a command left with one
+    except CommandLineError as error:
+        _report(usage_error(error))
+        _leave(2)
+    except typer.Abort:
+        _report(InterruptedRunError("cancelled: nobody answered"))
+        _leave(InterruptedRunError.exit_code)
     except IntuneDwError as error:
         _report(error)
         _leave(error.exit_code)

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from intune_dw_cli.cli.options import CONNECTION, OUTPUT, SELECTION, Connection, Privacy, Talk, option, with_groups
+from intune_dw_cli.cli.options import (
+    CONNECTION,
+    OUTPUT,
+    SELECTION,
+    WORKERS_HINT,
+    Connection,
+    Privacy,
+    Talk,
+    option,
+    require_positive,
+    with_groups,
+)
 from intune_dw_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,10 +30,14 @@ if TYPE_CHECKING:
     from intune_dw_cli.cli.console import Terminal
     from intune_dw_cli.cli.progress import Reporter
 
+CHARTS = "Trend charts"
+
 
 @with_groups
 def command(
-    archive: Annotated[Path, typer.Argument(help="The archive's folder; made when it does not exist.")],
+    archive: Annotated[
+        Path, typer.Argument(help="The archive's folder; made when it does not exist.", metavar="ARCHIVE")
+    ],
     format: Annotated[
         str | None,
         option(
@@ -59,19 +74,21 @@ def command(
     last: Annotated[str | None, option("--to", help="Last day, included.", panel=SELECTION, metavar="DAY")] = None,
     workers: Annotated[int, option("--workers", help="Slices fetched at the same time.", panel=CONNECTION)] = 4,
     no_charts: Annotated[
-        bool, option("--no-charts", help="Leave the trend charts of the admin center out.", panel=SELECTION)
+        bool, option("--no-charts", help="Leave the trend charts of the admin center out.", panel=CHARTS)
     ] = False,
     attach: Annotated[
         Path | None,
         option(
             "--attach",
             help="Put a chart exported in the portal into the archive, and stop.",
-            panel=OUTPUT,
+            panel=CHARTS,
             metavar="FILE",
+            typed=True,
         ),
     ] = None,
     item: Annotated[
-        str | None, option("--as", help="Which chart --attach brings: its item.", panel=OUTPUT, metavar="ITEM")
+        str | None,
+        option("--as", help="Which chart --attach brings: its item.", panel=CHARTS, metavar="ITEM", typed=True),
     ] = None,
     keep_dimensions: Annotated[
         bool,
@@ -79,7 +96,12 @@ def command(
     ] = False,
     moved: Annotated[
         bool,
-        option("--moved", help="Go on with another feed URL: the tenant was moved. What is held stays.", panel=OUTPUT),
+        option(
+            "--moved",
+            help="Go on with another feed URL: the tenant was moved. What is held stays.",
+            panel=CONNECTION,
+            typed=True,
+        ),
     ] = False,
     dry_run: Annotated[
         bool, option("--dry-run", "-n", help="Print what would be fetched, and stop.", panel=OUTPUT)
@@ -91,20 +113,15 @@ def command(
     """Back up every collection, and the trend charts, into an archive with hashes and a manifest.
 
     [bold]Examples[/bold]
-
       intune-dw backup ./contoso-backup
-
       intune-dw backup ./contoso-backup --sandbox
-
       intune-dw backup /srv/intune -f parquet --exclude "mam*"
-
+      intune-dw backup ./contoso-backup --dry-run
       intune-dw backup ./shared --redact hash --redact-key-file redact.key
-
       intune-dw backup ./contoso-backup --attach export.csv --as assignment-status
 
-    Whatever stops it, the same command continues. Run again on a finished archive, it adds the new days.
-
-    Next: intune-dw verify ARCHIVE
+    Whatever stops it, the same command continues.
+    Run again on a finished archive, it adds the new days.
     """
     import datetime as dt
 
@@ -120,12 +137,14 @@ def command(
     reporter = Reporter(terminal)
     with reported(terminal, "backup"):
         if (attach is None) != (item is None):
-            raise UsageError("--attach FILE and --as ITEM go together")
+            raise UsageError(
+                "--attach FILE and --as ITEM go together",
+                hint=f"The items that are open, with their names: intune-dw status {archive}",
+            )
         if attach is not None and item is not None:
             _attach(terminal, archive, attach, item)
             return
-        if workers < 1:
-            raise UsageError("--workers must be at least 1")
+        require_positive("--workers", workers, WORKERS_HINT)
         today = dt.datetime.now(dt.UTC).date()
         bounds = day_range(first, last, None, today)
         redaction = redaction_of(privacy)

@@ -24,10 +24,23 @@ _VERSION = 1
 def command(
     name: Annotated[
         str | None,
-        typer.Argument(help="Show one collection: its properties, key and joins.", autocompletion=collection_names),
+        typer.Argument(
+            help="Show one collection: its properties, key and joins.",
+            metavar="NAME",
+            autocompletion=collection_names,
+        ),
     ] = None,
     format: Annotated[
-        str, option("--format", "-f", help="table, json or csv.", panel=OUTPUT, metavar="FORMAT", words=FORMATS)
+        str,
+        option(
+            "--format",
+            "-f",
+            help="table, json or csv.",
+            panel=OUTPUT,
+            metavar="FORMAT",
+            words=FORMATS,
+            typed=True,
+        ),
     ] = "table",
     drift: Annotated[
         bool, option("--drift", help="Show how the service's model differs from the documented one.", panel=OUTPUT)
@@ -59,20 +72,15 @@ def command(
     """List the collections of the warehouse, or the properties of one.
 
     [bold]Examples[/bold]
-
       intune-dw collections --sandbox
-
       intune-dw collections devices
-
       intune-dw collections -f csv > dictionary.csv
+      intune-dw collections --drift
 
       intune-dw collections --dates
-
       intune-dw collections devicePropertyHistories --dates --days 14
 
-    The CSV is the data dictionary: a row for each property, of all collections or of one.
-
-    Next: intune-dw pull NAME
+    The CSV is the data dictionary: a row for each property, of all or of one.
     """
     from intune_dw_cli.cli.connect import open_service
     from intune_dw_cli.cli.console import Terminal

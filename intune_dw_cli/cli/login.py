@@ -78,18 +78,13 @@ def command(
     """Sign in, store the connection as a profile, and show what it may do.
 
     [bold]Examples[/bold]
-
       intune-dw login
-
       intune-dw login --device-code --tenant contoso.com --client-id ID --url URL
-
-      intune-dw login --profile cron --certificate app.pem --tenant contoso.com --client-id ID --url URL
-
+      intune-dw login --profile cron --certificate app.pem
       intune-dw login --check
+      intune-dw login --url NEW-URL       after a data-center move
 
-    A profile holds no secret. After a data-center move: intune-dw login --url NEW-URL
-
-    Next: intune-dw collections
+    A profile holds no secret.
     """
     from intune_dw_cli.cli.connect import open_identity, settings_of, tell_origins
     from intune_dw_cli.cli.console import Terminal
@@ -215,7 +210,8 @@ def _advise(terminal: Terminal, found: list[Access], clean: Callable[[str], str]
 @with_groups
 def logout(
     all: Annotated[
-        bool, option("--all", help="Forget the profile too: feed URL, tenant, client id.", panel=SIGN_IN)
+        bool,
+        option("--all", help="Forget the profile too: feed URL, tenant, client id.", panel=SIGN_IN, typed=True),
     ] = False,
     profile: Annotated[
         str | None, option("--profile", help="Which one. Default: the default one.", panel=CONNECTION, metavar="NAME")
@@ -225,10 +221,10 @@ def logout(
     """Sign out: clear the account from the token cache, and with --all the profile.
 
     [bold]Examples[/bold]
-
       intune-dw logout
-
       intune-dw logout --profile cron --all
+
+    What was pulled or backed up stays.
     """
     from intune_dw_cli.cli.console import Terminal
     from intune_dw_cli.cli.running import SUMMARY_VERSION, reported

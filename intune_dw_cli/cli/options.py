@@ -1,6 +1,7 @@
 """Options: one rule for their environment names, and the groups that every command shares.
 
 The rule: `--workers` may be given as INTUNE_DW_WORKERS. A flag wins over the environment, and that over the default.
+Options that are `typed` have no such name.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from intune_dw_cli.cli.complete import choices
+from intune_dw_cli.errors import UsageError
 
 PREFIX = "INTUNE_DW_"
 
@@ -36,6 +38,7 @@ def option(
     aliases: tuple[str, ...] = (),
     metavar: str | None = None,
     words: tuple[str, ...] = (),
+    typed: bool = False,
 ) -> Any:
     """Return a Typer option whose environment name follows the rule.
 
@@ -44,17 +47,28 @@ def option(
         more: Further spellings, such as `-w`.
         aliases: Further environment names, for those that admins have set already.
         words: What the shell completes as the value.
+        typed: Whether it must be typed and has no environment name: where a variable that was set for another command,
+            or long ago, would do harm.
     """
     return typer.Option(
         flag,
         *more,
-        help=help,
-        envvar=[environment_name(flag), *aliases],
+        help=f"{help} Has no variable." if typed else help,
+        envvar=None if typed else [environment_name(flag), *aliases],
         rich_help_panel=panel,
         metavar=metavar,
         show_envvar=bool(aliases),
         autocompletion=choices(*words) if words else None,
     )
+
+
+def require_positive(flag: str, number: int | None, hint: str) -> None:
+    """Raise UsageError, with the hint, where a number was given that is less than 1."""
+    if number is not None and number < 1:
+        raise UsageError(f"{flag} {number}: it must be at least 1", hint=hint)
+
+
+WORKERS_HINT = "Give --workers 1 to fetch one slice after the other; without it, 4 are fetched at a time."
 
 
 def environment_name(flag: str) -> str:

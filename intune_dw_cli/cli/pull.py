@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from intune_dw_cli.cli.complete import collection_names
-from intune_dw_cli.cli.options import CONNECTION, OUTPUT, SELECTION, Connection, Privacy, Talk, option, with_groups
+from intune_dw_cli.cli.options import (
+    CONNECTION,
+    OUTPUT,
+    SELECTION,
+    WORKERS_HINT,
+    Connection,
+    Privacy,
+    Talk,
+    option,
+    require_positive,
+    with_groups,
+)
 from intune_dw_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,6 +45,7 @@ _SUFFIXES = {
     ".csv.gz": ("csv", "gzip"),
     ".csv.zst": ("csv", "zstd"),
 }
+_MOST_DAYS = 36_525
 _INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d{1,7})?)?Z?)?", re.ASCII)
 
 
@@ -42,7 +54,10 @@ def command(
     collection: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Names of collections, or globs: 'device*'.", show_default=False, autocompletion=collection_names
+            help="Names of collections, or globs: 'device*'.",
+            metavar="COLLECTION",
+            show_default=False,
+            autocompletion=collection_names,
         ),
     ] = None,
     all: Annotated[bool, option("--all", help="Every collection.", panel=SELECTION)] = False,
@@ -124,18 +139,16 @@ def command(
     """Pull collections into CSV or Parquet files.
 
     [bold]Examples[/bold]
-
       intune-dw pull devices
-
       intune-dw pull devicePropertyHistories --days 7 -o history.parquet
-
       intune-dw pull devices users policies -f parquet -o export/
-
       intune-dw pull devices --select deviceName,serialNumber -o - | head
+      intune-dw pull --all --days 7 -o week/ --partition
 
       intune-dw pull "device*" --select devices=deviceName,osVersion -o export/
 
-    A file appears when it is whole; a pull that fails leaves none. Rows come in DateKey order.
+    A file appears when it is whole; a pull that fails leaves none.
+    Rows come in DateKey order. The names: intune-dw collections
     """
     from intune_dw_cli.cli.connect import open_service
     from intune_dw_cli.cli.console import Terminal
@@ -156,9 +169,8 @@ def command(
         selections = Selections.parse(select or [])
         if since and not bounds.is_open:
             raise UsageError("--modified-since cannot be combined with a date range", hint="Use one of them.")
-        for flag, number in (("--top", top), ("--workers", workers)):
-            if number is not None and number < 1:
-                raise UsageError(f"{flag} must be at least 1")
+        require_positive("--top", top, "Give --top 10 for a look at ten rows, or leave it out for all.")
+        require_positive("--workers", workers, WORKERS_HINT)
         target = Target.of(output, file_format(format, compression, excel, output), partition, terminal.talk.json)
         with (
             stoppable(terminal) as stop,
@@ -200,8 +212,9 @@ def day_range(first: str | None, last: str | None, days: int | None, today: dt.d
     if days is not None:
         if first or last:
             raise UsageError("--days cannot be combined with --from or --to", hint="Use one way to give the days.")
-        if not 1 <= days <= 36500:
-            raise UsageError("--days must be at least 1")
+        require_positive("--days", days, "--days 1 is today (UTC), --days 2 today and yesterday.")
+        if days > _MOST_DAYS:
+            raise UsageError(f"--days {days} is more than a century", hint="Leave it out to take all days there are.")
         return DateKeyRange(today - dt.timedelta(days=days - 1), today)
     begin = parse_day(first, today=today) if first else None
     end = parse_day(last, today=today) if last else None

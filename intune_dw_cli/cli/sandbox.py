@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from intune_dw_cli.cli.options import Talk, option, with_groups
 from intune_dw_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from intune_dw_cli.cli.console import Terminal
 
 _TENANT = "Tenant"
 _SERVER = "Server"
@@ -38,7 +41,8 @@ def command(
         list[str] | None,
         option(
             "--fault",
-            help="What goes wrong (repeatable): kind=429,retry-after=2,collection=devices,page=2,times=1.",
+            help="What goes wrong (repeatable): kind=429,retry-after=2,collection=devices,page=2,times=1. "
+            "`--fault help` lists the kinds.",
             panel=_SERVER,
             metavar="FAULT",
         ),
@@ -48,18 +52,21 @@ def command(
     """Serve a sandbox tenant on this machine until Ctrl-C.
 
     [bold]Examples[/bold]
-
       intune-dw sandbox --port 8400 --devices 5000
-
       intune-dw sandbox --fault kind=503,collection=devices,times=2
+      intune-dw sandbox --fault help
 
-    Then, elsewhere: set INTUNE_DW_URL to the address it prints and INTUNE_DW_ACCESS_TOKEN to any text.
+    Then, elsewhere: set INTUNE_DW_URL to the address it prints
+    and INTUNE_DW_ACCESS_TOKEN to any text.
     """
     from intune_dw_cli.cli.console import Terminal
     from intune_dw_cli.data.datekey import parse_day
     from intune_dw_cli.sandbox import Fault, Sandbox, ServerConfig, TenantConfig
 
     terminal = Terminal(talk)
+    if fault and "help" in fault:
+        _show_kinds(terminal)
+        return
     now = dt.datetime.now(dt.UTC).date()
     try:
         tenant = TenantConfig(
@@ -89,3 +96,11 @@ def command(
         sandbox.serve_forever()
     except KeyboardInterrupt:
         sandbox.stop()
+
+
+def _show_kinds(terminal: Terminal) -> None:
+    from intune_dw_cli.cli.tables import fault_table
+    from intune_dw_cli.sandbox.faults import KINDS
+
+    terminal.table(fault_table(KINDS))
+    terminal.say("With any kind: collection=GLOB, page=N, times=N (0: always), probability=SHARE")

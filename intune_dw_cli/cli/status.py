@@ -19,7 +19,7 @@ _AGE = re.compile(r"(\d{1,6})\s*([mhd])", re.ASCII)
 
 @with_groups
 def command(
-    archive: Annotated[Path, typer.Argument(help="The archive's folder.")],
+    archive: Annotated[Path, typer.Argument(help="The archive's folder.", metavar="ARCHIVE")],
     max_age: Annotated[
         str | None,
         option(
@@ -34,12 +34,10 @@ def command(
     """Say how an archive stands: state, last day, age, gaps, and what will be lost next.
 
     [bold]Examples[/bold]
-
       intune-dw status ./contoso-backup
-
       intune-dw status ./contoso-backup --max-age 26h -q || alert
 
-    Exit code 0: complete and fresh. 3: partial, unfinished or older than --max-age.
+    Reads the archive alone: no account is needed.
     """
     import datetime as dt
     from dataclasses import asdict

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich.table import Table
@@ -49,6 +50,15 @@ def drift_table(rows: list[dict[str, Any]]) -> Table:
     table = _table("collection", "property", "change", "documented", "here")
     for row in rows:
         table.add_row(*(clean(row[name]) for name in ("collection", "property", "change", "before", "after")))
+    return table
+
+
+def fault_table(kinds: Mapping[str, str]) -> Table:
+    """Return the kinds of faults of the sandbox, each with its own settings."""
+    table = _table("kind", "what goes wrong: settings")
+    table.columns[-1].no_wrap = False
+    for kind, words in kinds.items():
+        table.add_row(kind, words)
     return table
 
 

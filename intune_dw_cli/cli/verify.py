@@ -7,8 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from intune_dw_cli.cli.options import CONNECTION, OUTPUT, SELECTION, Connection, Talk, option, with_groups
-from intune_dw_cli.errors import UsageError
+from intune_dw_cli.cli.options import (
+    CONNECTION,
+    OUTPUT,
+    SELECTION,
+    WORKERS_HINT,
+    Connection,
+    Talk,
+    option,
+    require_positive,
+    with_groups,
+)
 
 if TYPE_CHECKING:
     from intune_dw_cli.archive.compare import Comparison
@@ -17,7 +26,7 @@ if TYPE_CHECKING:
 
 @with_groups
 def command(
-    archive: Annotated[Path, typer.Argument(help="The archive's folder.")],
+    archive: Annotated[Path, typer.Argument(help="The archive's folder.", metavar="ARCHIVE")],
     quick: Annotated[bool, option("--quick", help="Compare names and sizes only; read no data.", panel=OUTPUT)] = False,
     against_service: Annotated[
         bool,
@@ -48,15 +57,12 @@ def command(
     """Check an archive, offline: manifest, file set, sizes and hashes, contents.
 
     [bold]Examples[/bold]
-
       intune-dw verify ./contoso-backup
-
       intune-dw verify ./contoso-backup --quick
-
+      intune-dw verify ./contoso-backup --against-service
       intune-dw verify ./contoso-backup --against-service --all
 
-    Exit code 0: sound and complete. 3: sound, but the backup is partial or unfinished, or the service gives something
-    else now. 5: damage was found.
+    Needs no account, except with --against-service.
     """
     from intune_dw_cli.archive.verify import verify
     from intune_dw_cli.cli.console import Terminal, size_text
@@ -118,8 +124,8 @@ def _compare(
 
     reporter = Reporter(terminal)
     with reported(terminal, "verify"):
-        if workers < 1 or (sample is not None and sample < 1):
-            raise UsageError("--workers and --sample must be at least 1")
+        require_positive("--workers", workers, WORKERS_HINT)
+        require_positive("--sample", sample, "Give the number of slices to read again, or --all for everything.")
         with (
             stoppable(terminal) as stop,
             open_service(connection, terminal, workers=workers, observer=reporter, stop=stop) as service,
