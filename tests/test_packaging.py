@@ -48,7 +48,7 @@ def test_the_wheel_holds_the_package_its_data_and_the_completions(built: Path) -
     assert wanted <= names
     modules = {p.relative_to(ROOT).as_posix() for p in (ROOT / "intune_dw_cli").rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == modules
-    assert {name.split("/")[0] for name in names} == {"intune_dw_cli", info, data.split("/")[0]}
+    assert {name.split("/")[0] for name in names} == {"intune_dw_cli", info, data.split("/", maxsplit=1)[0]}
 
 
 def test_the_sdist_holds_what_the_tests_need(built: Path) -> None:

@@ -36,6 +36,10 @@ def usage_error(error: Any) -> UsageError:
         case "BadOptionUsage":
             takes = "takes no value" if "not take" in error.message else "needs a value"
             message = f"{error.option_name} {takes}"
+        case "UsageError" if "No such command" in error.message:
+            typed = error.message.split("'")[1]
+            near = get_close_matches(typed, context.command.list_commands(context), n=3)
+            message = f"there is no command {typed}{_did_you_mean(near)}"
         case _:
             message = error.format_message()
             message = message[:1].lower() + message[1:].rstrip(".")

@@ -104,7 +104,7 @@ def test_version_does_without_records_of_the_parts(monkeypatch: pytest.MonkeyPat
 
 
 WRONG = {
-    "backupp": ("backupp", "backup", "intune-dw --help"),
+    "backupp": ("there is no command backupp; did you mean backup?", "intune-dw --help"),
     "pull --formt csv": ("--formt", "did you mean --format", "intune-dw pull --help"),
     "pull devices --days": ("--days needs a value",),
     "pull devices --days many": ("--days must be a whole number", "intune-dw pull --help"),
