@@ -76,7 +76,6 @@ def command(
       intune-dw collections devices
       intune-dw collections -f csv > dictionary.csv
       intune-dw collections --drift
-
       intune-dw collections --dates
       intune-dw collections devicePropertyHistories --dates --days 14
 
