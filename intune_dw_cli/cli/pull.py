@@ -144,7 +144,6 @@ def command(
       intune-dw pull devices users policies -f parquet -o export/
       intune-dw pull devices --select deviceName,serialNumber -o - | head
       intune-dw pull --all --days 7 -o week/ --partition
-
       intune-dw pull "device*" --select devices=deviceName,osVersion -o export/
 
     A file appears when it is whole; a pull that fails leaves none.
