@@ -142,9 +142,12 @@ def _is_inside(path: str) -> bool:
 
 
 def _is_ended(layout: Layout, content: JournalContent, manifest: Manifest) -> bool:
-    """Whether the journal's run has come to its end, though partial. SHA256SUMS, which it writes last, says so."""
+    """Whether the journal's run has come to its end, though partial. SHA256SUMS, which it writes last, says so.
+
+    Beside a complete manifest a journal is that of a new run: a complete one leaves none.
+    """
     begun, ended = content.header, (manifest.as_of, manifest.documents)
-    if (begun.today, begun.documents) != ended or not is_in_manifest(content, manifest):
+    if manifest.state == "complete" or (begun.today, begun.documents) != ended or not is_in_manifest(content, manifest):
         return False
     try:
         told = decode_sums(layout.sums.read_bytes())
