@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from intune_dw_cli.archive.records import SchemaRecord, SliceRecord
 from intune_dw_cli.data.schema import ADDITIONAL, Column
 from intune_dw_cli.export.parts import Part
-from intune_dw_cli.export.tally import count_distinct
+from intune_dw_cli.export.tally import KeyTally
 from intune_dw_cli.service.csdl import Property
 
 _BLOCK = 4 * 1024 * 1024
@@ -33,7 +33,8 @@ def check_contents(root: Path, record: SliceRecord) -> Iterator[tuple[str, str]]
             duplicates = None
             continue
         yield from ((part.path, text) for text in reading.disagreements(part, record))
-        duplicates = None if duplicates is None else duplicates + reading.duplicates
+        found = reading.duplicates
+        duplicates = None if duplicates is None or found is None else duplicates + found
     # A key without the day may come again on another day: such slices were counted as a whole.
     counted = len(record.parts) == 1 or record.schema.date_key in record.schema.key
     if (
@@ -71,7 +72,8 @@ class _Reading:
         self.columns = columns
         self._key = list(key)
         self._date_key = date_key
-        self._keys: list[pa.RecordBatch] = []
+        self._tally = KeyTally(self._key)
+        self._ends: tuple[pa.RecordBatch, pa.RecordBatch] | None = None  # the keys of the first and the last row
         self._days: set[Any] = set()
         self.rows = 0
 
@@ -82,11 +84,15 @@ class _Reading:
         if self._date_key:
             self._days.update(str(d) for d in pc.unique(batch.column(self._date_key)).to_pylist())
         if self._key:
-            self._keys.append(batch.select(self._key))
+            keys = batch.select(self._key)
+            self._tally.observe(keys)
+            first, last = (pa.concat_batches([keys.slice(row, 1)]) for row in (0, keys.num_rows - 1))
+            self._ends = (self._ends[0] if self._ends else first, last)
 
     @property
-    def duplicates(self) -> int:
-        return self.rows - count_distinct(pa.Table.from_batches(self._keys)) if self._keys else 0
+    def duplicates(self) -> int | None:
+        """Rows that repeat a key, None where that cannot be told."""
+        return self._tally.duplicates() if self._key and self.rows else 0
 
     def disagreements(self, part: Part, record: SliceRecord) -> Iterator[str]:
         if self.rows != part.rows:
@@ -97,8 +103,8 @@ class _Reading:
             return
         if part.date_key is not None and self._days - {str(part.date_key)}:
             yield f"holds rows of other days than {part.date_key}"
-        if self._keys:
-            first, last = self._keys[0].slice(0, 1), self._keys[-1].slice(self._keys[-1].num_rows - 1)
+        if self._ends:
+            first, last = self._ends
             typed = part.path.endswith(".parquet")
             wanted_keys = [_recorded(key, record.schema, typed) for key in (part.first_key, part.last_key)]
             if [_texts(first), _texts(last)] != wanted_keys:

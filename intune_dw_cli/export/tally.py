@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -11,7 +12,9 @@ from intune_dw_cli.data.datekey import DateKeyRange
 from intune_dw_cli.data.schema import CollectionSchema
 from intune_dw_cli.errors import FilterIgnoredError
 
-_KEY_ROWS = 8_000_000
+_KEY_BYTES = 64 * 1024 * 1024
+_CHUNK_ROWS = 64 * 1024
+_PIECES = 64
 
 
 class SliceTally:
@@ -28,8 +31,7 @@ class SliceTally:
         self._low, self._high = days.bounds()
         self._absent: frozenset[str] | None = None
         # Within one day the DateKey tells nothing apart.
-        self._key = [k for k in schema.key if not (days.is_day and k == schema.date_key)]
-        self._keys: list[pa.RecordBatch] = []
+        self._keys = KeyTally([k for k in schema.key if not (days.is_day and k == schema.date_key)])
         self.rows = 0
         self.pages = 0
         self.wire_bytes = 0
@@ -48,10 +50,8 @@ class SliceTally:
         self.rows += batch.num_rows
         self._absent = absent if self._absent is None else self._absent & absent
         self._observe_days(batch)
-        if self._schema.key and self.rows <= _KEY_ROWS:
-            self._keys.append(batch.select(self._key))
-        else:
-            self._keys.clear()
+        if self._schema.key:
+            self._keys.observe(batch)
 
     @property
     def absent(self) -> tuple[str, ...]:
@@ -61,15 +61,10 @@ class SliceTally:
     def duplicates(self) -> int | None:
         """Return how many rows repeat the key of another row of the slice; None where that was not looked at.
 
-        It is not where the entity type has no key, part of it was not selected, or the slice has more than 8 million
-        rows (the keys of a slice are held in memory until it ends).
+        It is not where the entity type has no key, part of it was not selected, or the rows came in no order of their
+        keys and there are too many to hold: see KeyTally.
         """
-        if not self._schema.key or (self.rows and not self._keys):
-            return None
-        if not self._key:
-            return max(0, self.rows - 1)
-        table = pa.Table.from_batches(self._keys) if self._keys else None
-        return self.rows - count_distinct(table) if table is not None else 0
+        return self._keys.duplicates() if self._schema.key else None
 
     def _observe_days(self, batch: pa.RecordBatch) -> None:
         if self._schema.date_key is None:
@@ -88,6 +83,109 @@ class SliceTally:
         self.last_date_key = max(span["max"], self.last_date_key or span["max"])
 
 
-def count_distinct(keys: pa.Table) -> int:
-    """Return the number of distinct rows of a table of key columns."""
-    return int(keys.group_by(keys.column_names, use_threads=False).aggregate([]).num_rows)
+class KeyTally:
+    """Counts rows that repeat a key, exactly and in bounded memory.
+
+    Rows that come in the order of their keys, as a service that pages by key sends them, need none: a repeated key is
+    the neighbour of its like. In case the order breaks, up to 64 MiB of keys are held (8 million keys of 8 bytes); once
+    they are let go, only the order can tell.
+
+    Args:
+        columns: The columns of the key; none: all rows have the same.
+    """
+
+    def __init__(self, columns: list[str]) -> None:
+        self._columns = columns
+        self._rows = 0
+        self._repeats = 0  # of neighbours, while in order
+        self._ordered = True
+        self._last: pa.RecordBatch | None = None
+        self._held: list[pa.RecordBatch] | None = []
+        self._loose: list[pa.RecordBatch] = []
+        self._loose_rows = 0
+        self._bytes = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of keys that are held."""
+        return self._bytes
+
+    def observe(self, batch: pa.RecordBatch) -> None:
+        """Take note of rows; there is at least one."""
+        self._rows += batch.num_rows
+        if not self._columns:
+            return
+        keys = batch.select(self._columns)
+        if self._ordered:
+            self._compare(keys)
+        if self._held is not None:
+            self._hold(keys)
+
+    def duplicates(self) -> int | None:
+        """Return how many rows repeat the key of another one; None where that can no longer be told."""
+        if not self._columns:
+            return max(0, self._rows - 1)
+        if self._ordered:
+            return self._repeats
+        if self._held is None:
+            return None
+        return self._rows - count_distinct(pa.Table.from_batches([*self._held, *self._loose]), self._columns[-1])
+
+    def _compare(self, keys: pa.RecordBatch) -> None:
+        """See whether keys go on in order, and count those that are like the one before."""
+        before = keys if self._last is None else pa.concat_batches([self._last, keys])
+        self._last = pa.concat_batches([keys.slice(keys.num_rows - 1)])
+        less, equal = None, None
+        for name in self._columns:
+            left, right = before[name].slice(0, len(before) - 1), before[name].slice(1)
+            column_less, column_equal = pc.less(left, right), pc.equal(left, right)
+            less = column_less if less is None else pc.or_(less, pc.and_(equal, column_less))
+            equal = column_equal if equal is None else pc.and_(equal, column_equal)
+        repeats = pc.sum(equal).as_py() or 0
+        # A key without value has no place in an order: it is neither less nor equal.
+        self._ordered = (pc.sum(less).as_py() or 0) + repeats == len(before) - 1 and not any(
+            column.null_count for column in keys.columns
+        )
+        self._repeats += repeats
+
+    def _hold(self, keys: pa.RecordBatch) -> None:
+        assert self._held is not None
+        self._loose.append(keys)
+        self._loose_rows += keys.num_rows
+        if self._loose_rows < _CHUNK_ROWS:
+            return
+        # One block in place of many little ones between what is given back: they would keep the heap from shrinking.
+        chunk = pa.concat_batches(self._loose)
+        self._loose, self._loose_rows = [], 0
+        self._held.append(chunk)
+        self._bytes += chunk.nbytes
+        if self._bytes > _KEY_BYTES:
+            self._held, self._bytes = None, 0
+
+
+def count_distinct(keys: pa.Table, piece_by: str) -> int:
+    """Return the number of distinct rows of a table of key columns.
+
+    Counted in pieces, by the end of one column's values, so that a table of all rows need not stand in memory.
+    """
+    return sum(
+        int(piece.group_by(keys.column_names, use_threads=False).aggregate([]).num_rows)
+        for piece in _pieces(keys, piece_by)
+    )
+
+
+def _pieces(keys: pa.Table, column: str) -> Iterator[pa.Table]:
+    """Divide rows so that equal ones are in the same piece."""
+    values = keys[column]
+    if pa.types.is_integer(values.type):
+        ends = pc.bit_wise_and(values, pa.scalar(_PIECES - 1, values.type))
+    elif pa.types.is_string(values.type):
+        ends = pc.utf8_slice_codeunits(values, -1)
+    else:
+        yield keys
+        return
+    if len(kinds := pc.unique(ends)) > _PIECES:
+        yield keys
+        return
+    for kind in kinds:
+        yield keys.filter(pc.equal(ends, kind) if kind.is_valid else pc.is_null(ends))

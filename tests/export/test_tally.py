@@ -7,12 +7,14 @@ from collections.abc import Callable
 
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from intune_dw_cli.data.datekey import DateKeyRange
 from intune_dw_cli.data.schema import CollectionSchema
 from intune_dw_cli.errors import FilterIgnoredError
 from intune_dw_cli.export import tally as tally_module
-from intune_dw_cli.export.tally import SliceTally
+from intune_dw_cli.export.tally import KeyTally, SliceTally
 
 Batches = Callable[..., pa.RecordBatch]
 MONDAY, TUESDAY, WEDNESDAY = 20240101, 20240102, 20240103
@@ -86,17 +88,75 @@ def test_without_key_nothing_is_said_of_duplicates(schema: CollectionSchema, bat
     assert tally.duplicates() is None
 
 
-def test_beyond_the_limit_keys_are_let_go_and_nothing_is_said_of_duplicates(
-    schema: CollectionSchema, batch_of: Batches, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tally_module, "_KEY_ROWS", 3)
+@pytest.fixture
+def little_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hold no more than 64 bytes of keys, in chunks of two rows."""
+    monkeypatch.setattr(tally_module, "_KEY_BYTES", 64)
+    monkeypatch.setattr(tally_module, "_CHUNK_ROWS", 2)
+
+
+@pytest.mark.usefixtures("little_room")
+def test_rows_in_the_order_of_their_keys_need_no_room(schema: CollectionSchema, batch_of: Batches) -> None:
     tally = SliceTally(schema, OPEN)
-    tally.observe(batch_of((1, MONDAY), (1, MONDAY), (2, MONDAY)), NOTHING)
-    assert tally.duplicates() == 1
-    tally.observe(batch_of((1, MONDAY)), NOTHING)
-    assert (tally.duplicates(), tally._keys) == (None, [])
-    tally.observe(batch_of(), NOTHING)
-    assert (tally.duplicates(), tally.rows) == (None, 4)
+    for start in range(0, 300, 3):
+        tally.observe(batch_of((start, MONDAY), (start + 1, MONDAY)), NOTHING)
+    tally.observe(batch_of((5, TUESDAY), (5, TUESDAY), (6, TUESDAY)), NOTHING)
+    tally.observe(batch_of((6, TUESDAY), (6, TUESDAY), (1, WEDNESDAY)), NOTHING)
+    assert tally._keys.held_bytes == 0
+    assert tally.duplicates() == 3
+
+
+@pytest.mark.usefixtures("little_room")
+@pytest.mark.parametrize("breach", [(5, MONDAY), (None, MONDAY), (300, None)], ids=str)
+def test_out_of_order_and_beyond_the_room_nothing_is_said_of_duplicates(
+    breach: tuple[int | None, int | None], schema: CollectionSchema, batch_of: Batches
+) -> None:
+    tally = SliceTally(schema, OPEN)
+    for start in range(0, 300, 3):
+        tally.observe(batch_of((start, MONDAY), (start + 1, MONDAY)), NOTHING)
+    tally.observe(batch_of(breach), NOTHING)
+    assert (tally.duplicates(), tally.rows) == (None, 201)
+    tally.observe(batch_of((1000, MONDAY)), NOTHING)
+    assert tally.duplicates() is None
+
+
+@pytest.mark.parametrize("names", [["number"], ["text"], ["text", "number"], ["number", "flag"], ["flag"]], ids=str)
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.one_of(st.none(), st.integers(-3, 200)),
+            st.one_of(st.none(), st.text("abé0", max_size=3)),
+            st.one_of(st.none(), st.booleans()),
+        ),
+        min_size=1,
+        max_size=60,
+    ),
+    cut=st.integers(1, 9),
+    ordered=st.booleans(),
+)
+def test_duplicates_are_counted_exactly_in_any_order_and_type(
+    names: list[str], rows: list[tuple[int | None, str | None, bool | None]], cut: int, ordered: bool
+) -> None:
+    schema = pa.schema({"number": pa.int32(), "text": pa.string(), "flag": pa.bool_()})
+    places = [schema.names.index(name) for name in names]
+    if ordered:
+        rows = sorted(rows, key=lambda row: [(row[p] is not None, str(row[p]).zfill(4)) for p in places])
+    tally = KeyTally(names)
+    for start in range(0, len(rows), cut):
+        columns = zip(*rows[start : start + cut], strict=True)
+        arrays = [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)]
+        tally.observe(pa.RecordBatch.from_arrays(arrays, schema=schema))
+    keys = [tuple(row[p] for p in places) for row in rows]
+    assert tally.duplicates() == len(keys) - len(set(keys))
+
+
+def test_keys_out_of_order_are_held_in_bounded_room() -> None:
+    tally = KeyTally(["id"])
+    for start in range(20_000_000, 0, -50_000):
+        tally.observe(pa.record_batch({"id": pa.array(range(start, start - 50_000, -1), pa.int64())}))
+        assert tally.held_bytes <= 72 * 1024 * 1024
+    assert (tally.duplicates(), tally.held_bytes) == (None, 0)
 
 
 def test_a_slice_without_rows_has_no_duplicates_and_lacks_nothing(schema: CollectionSchema, batch_of: Batches) -> None:
