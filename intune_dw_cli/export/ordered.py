@@ -6,7 +6,6 @@ then on disk (Arrow IPC, no encoding cost), and are taken in when their turn com
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import threading
 from pathlib import Path
@@ -16,10 +15,9 @@ import pyarrow as pa
 from intune_dw_cli.data.formats import Sink
 from intune_dw_cli.data.schema import CollectionSchema
 from intune_dw_cli.errors import InterruptedRunError
-from intune_dw_cli.export.files import disk_errors, make_folder, open_private, refuse_links
+from intune_dw_cli.export.aside import RowsAside
 from intune_dw_cli.export.parts import split_by_day, to_write
 
-_IN_MEMORY = 1024 * 1024
 _POLL = 0.5
 
 
@@ -69,7 +67,8 @@ class OrderedOutput:
                 if self._abandoned:
                     raise AbandonedError
                 self._changed.wait(_POLL)
-            slot = _Slot(self, number, by_day)
+            aside = RowsAside(self._folder / f"{number}.arrow", self._folder.parent)
+            slot = _Slot(self, number, by_day, aside)
             self._slots[number] = slot
             return slot
 
@@ -104,7 +103,7 @@ class OrderedOutput:
                 self._write(batch)
         if not direct:
             for day, rows in split_by_day(batch, slot.by_day):
-                slot.keep(day, rows, self._folder)
+                slot.keep(day, rows)
 
     def finished(self, slot: _Slot) -> None:
         """Note that a slice has given all its rows; write it, and those behind it, as far as the turn goes."""
@@ -117,8 +116,8 @@ class OrderedOutput:
             self._changed.notify_all()
 
     def _drain(self, slot: _Slot) -> None:
-        for day in sorted(slot.kept, key=lambda d: (d is not None, d or 0)):
-            for batch in slot.kept[day].batches():
+        for day in slot.aside.days:
+            for batch in slot.aside.batches(day):
                 self._write(batch)
         slot.drop()
 
@@ -130,12 +129,12 @@ class OrderedOutput:
 class _Slot:
     """The rows of one slice on their way into an OrderedOutput."""
 
-    def __init__(self, output: OrderedOutput, number: int, by_day: str | None) -> None:
+    def __init__(self, output: OrderedOutput, number: int, by_day: str | None, aside: RowsAside) -> None:
         self._output = output
         self.number = number
         self.by_day = by_day
         self.done = False
-        self.kept: dict[int | None, _Spill] = {}
+        self.aside = aside
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Append decoded rows."""
@@ -151,61 +150,10 @@ class _Slot:
         self.drop()
         self._output.abandon()
 
-    def keep(self, day: int | None, batch: pa.RecordBatch, folder: Path) -> None:
+    def keep(self, day: int | None, batch: pa.RecordBatch) -> None:
         """Put rows aside."""
-        spill = self.kept.get(day)
-        if spill is None:
-            spill = self.kept[day] = _Spill(folder / f"{self.number}-{day}.arrow")
-        held = sum(each.bytes for each in self.kept.values())
-        spill.add(batch, in_memory=held + batch.nbytes <= _IN_MEMORY)
+        self.aside.add(day, batch)
 
     def drop(self) -> None:
         """Release what was kept aside."""
-        for spill in self.kept.values():
-            spill.drop()
-        self.kept.clear()
-
-
-class _Spill:
-    """Batches in order: in memory while there is room (1 MiB a slice, whatever the number of days), then in a file."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._memory: list[pa.RecordBatch] = []
-        self.bytes = 0
-        self._file: pa.PythonFile | None = None
-        self._writer: pa.RecordBatchStreamWriter | None = None
-
-    def add(self, batch: pa.RecordBatch, *, in_memory: bool) -> None:
-        if self._writer is None and in_memory:
-            self._memory.append(batch)
-            self.bytes += batch.nbytes
-            return
-        with disk_errors(self._path):
-            if self._writer is None:
-                refuse_links(self._path.parent.parent, self._path)
-                make_folder(self._path.parent)
-                self._file = pa.PythonFile(open_private(self._path), mode="w")
-                self._writer = pa.ipc.new_stream(self._file, batch.schema)
-                for earlier in self._memory:
-                    self._writer.write_batch(earlier)
-                self._memory.clear()
-                self.bytes = 0
-            self._writer.write_batch(batch)
-
-    def batches(self) -> list[pa.RecordBatch] | pa.RecordBatchStreamReader:
-        if self._writer is None or self._file is None:
-            return self._memory
-        with disk_errors(self._path):
-            self._writer.close()
-            self._file.close()
-            return pa.ipc.open_stream(pa.memory_map(str(self._path)))
-
-    def drop(self) -> None:
-        self._memory = []
-        self.bytes = 0
-        if self._file is not None:
-            with contextlib.suppress(OSError):
-                self._file.close()
-            with contextlib.suppress(OSError):  # Windows keeps a mapped file until it is unmapped
-                self._path.unlink()
+        self.aside.drop()

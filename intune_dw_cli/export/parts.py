@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -12,8 +13,10 @@ import pyarrow.compute as pc
 
 from intune_dw_cli.data.formats import FileFormat, Sink
 from intune_dw_cli.data.schema import ADDITIONAL, CollectionSchema
-from intune_dw_cli.export.files import AtomicFile
+from intune_dw_cli.export.aside import RowsAside
+from intune_dw_cli.export.files import PARTIAL, AtomicFile
 
+_OPEN_DAYS = 8  # files open at once in a slice of many days; a process may have but 256, and each takes memory
 _NO_DAY = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -114,6 +117,7 @@ class PartsOutput:
         self._keep_empty = keep_empty
         self._guard = guard
         self._parts: dict[int | None, _OpenPart] = {}
+        self._aside: RowsAside | None = None
         self._day = day
         if by_day is None:
             self._part(day, naming.whole() if day is None else naming.day(day))
@@ -124,21 +128,44 @@ class PartsOutput:
             self._parts[self._day].write(batch)
             return
         for day, rows in split_by_day(batch, self._by_day):
-            self._part(day, self._naming.day(day)).write(rows)
+            if day in self._parts or len(self._parts) < _OPEN_DAYS:
+                self._part(day, self._naming.day(day)).write(rows)
+            else:
+                self._put_aside(day, rows)
 
     def finish(self) -> tuple[Part, ...]:
         """End all files, make sure they are on the disk, then give them their final names."""
         if not self._parts and self._keep_empty:
             self._part(None, self._naming.whole())
+        for part in self._parts.values():
+            part.prepare()
+        if self._aside is not None:
+            for day in self._aside.days:
+                part = self._part(day, self._naming.day(day))
+                for rows in self._aside.batches(day):
+                    part.write(rows)
+                part.prepare()
+            self._drop_aside()
         order = sorted(self._parts, key=lambda d: (d is not None, d or 0))
-        for day in order:
-            self._parts[day].prepare()
         return tuple(self._commit(self._parts[day]) for day in order)
 
     def abort(self) -> None:
         """Remove what was written."""
+        self._drop_aside()
         for part in self._parts.values():
             part.discard()
+
+    def _put_aside(self, day: int | None, rows: pa.RecordBatch) -> None:
+        """Keep rows of a day that cannot have an open file of its own until the others have theirs."""
+        if self._aside is None:
+            folder = self._root / PurePosixPath(self._naming.folder)
+            self._aside = RowsAside(folder / f"rows-{secrets.token_hex(8)}{PARTIAL}", self._root)
+        self._aside.add(day, rows)
+
+    def _drop_aside(self) -> None:
+        if self._aside is not None:
+            self._aside.drop()
+            self._aside = None
 
     def _commit(self, part: _OpenPart) -> Part:
         held = self._guard.held(part.path) if self._guard else None

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from intune_dw_cli.data.schema import CollectionSchema
 from intune_dw_cli.errors import InterruptedRunError, OutputError
-from intune_dw_cli.export import ordered
+from intune_dw_cli.export import aside
 from intune_dw_cli.export.ordered import AbandonedError, OrderedOutput
 
 Batches = Callable[..., pa.RecordBatch]
@@ -75,7 +75,7 @@ def test_any_interleaving_of_the_slices_gives_their_order(
     counts: list[int],
     turns: random.Random,
 ) -> None:
-    before, ordered._IN_MEMORY = ordered._IN_MEMORY, in_memory
+    before, aside._IN_MEMORY = aside._IN_MEMORY, in_memory
     try:
         folder = tmp_path_factory.mktemp("ordered") / "aside"
         sink = ListSink()
@@ -100,14 +100,14 @@ def test_any_interleaving_of_the_slices_gives_their_order(
         output.close()
         assert not folder.exists()
     finally:
-        ordered._IN_MEMORY = before
+        aside._IN_MEMORY = before
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_threads_that_write_at_once_give_the_order_of_the_slices(
     sink: ListSink, output: OrderedOutput, batch_of: Batches, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    monkeypatch.setattr(ordered, "_IN_MEMORY", 300)
+    monkeypatch.setattr(aside, "_IN_MEMORY", 300)
     chance = random.Random(seed)
     waits = [[chance.random() / 500 for _ in range(4)] for _ in range(40)]
 
@@ -168,7 +168,7 @@ def test_a_slice_too_far_ahead_waits_until_an_earlier_one_is_written(output: Ord
 def test_rows_beyond_the_memory_limit_go_to_a_private_file_that_is_removed_at_the_end(
     output: OrderedOutput, batch_of: Batches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ordered, "_IN_MEMORY", batch_of((1, DAY)).nbytes * 2)
+    monkeypatch.setattr(aside, "_IN_MEMORY", batch_of((1, DAY)).nbytes * 2)
     slot = output.slot(1, by_day=None)
     slot.write(batch_of((1, DAY)))
     slot.write(batch_of((2, DAY)))
@@ -176,7 +176,7 @@ def test_rows_beyond_the_memory_limit_go_to_a_private_file_that_is_removed_at_th
     slot.write(batch_of((3, DAY)))
     (file,) = (tmp_path / "aside").iterdir()
     assert file.stat().st_mode & 0o777 == 0o600
-    assert sum(s.bytes for s in slot.kept.values()) == 0
+    assert slot.aside.held_bytes == 0
     output.close()
     assert not (tmp_path / "aside").exists()
 
@@ -185,11 +185,11 @@ def test_the_memory_limit_is_for_the_slice_however_many_days_it_has(
     output: OrderedOutput, batch_of: Batches, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit = batch_of((1, DAY)).nbytes * 3
-    monkeypatch.setattr(ordered, "_IN_MEMORY", limit)
+    monkeypatch.setattr(aside, "_IN_MEMORY", limit)
     slot = output.slot(0, by_day="dateKey")
     for day in range(20):
         slot.write(batch_of((day, DAY + day)))
-        assert sum(s.bytes for s in slot.kept.values()) <= limit
+        assert slot.aside.held_bytes <= limit
 
 
 def test_a_failed_slice_sends_away_whoever_waits_for_it(output: OrderedOutput, tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_a_failed_slice_sends_away_whoever_waits_for_it(output: OrderedOutput, t
 def test_an_aborted_slice_forgets_its_rows(
     output: OrderedOutput, batch_of: Batches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ordered, "_IN_MEMORY", 0)
+    monkeypatch.setattr(aside, "_IN_MEMORY", 0)
     slot = output.slot(1, by_day=None)
     slot.write(batch_of((1, DAY)))
     slot.abort()
@@ -248,8 +248,8 @@ def test_a_full_disk_while_rows_are_kept_aside_says_what_to_do(
         def close(self) -> None:
             self.closed = True
 
-    monkeypatch.setattr(ordered, "_IN_MEMORY", 0)
-    monkeypatch.setattr(ordered, "open_private", lambda _path: Full())
+    monkeypatch.setattr(aside, "_IN_MEMORY", 0)
+    monkeypatch.setattr(aside, "open_private", lambda _path: Full())
     slot = output.slot(1, by_day=None)
     with pytest.raises(OutputError, match="no space left") as caught:
         slot.write(batch_of((1, DAY)))

@@ -16,6 +16,7 @@ from intune_dw_cli.data import parquet_sink
 from intune_dw_cli.data.formats import FileFormat
 from intune_dw_cli.data.schema import CollectionSchema
 from intune_dw_cli.errors import OutputError
+from intune_dw_cli.export import aside
 from intune_dw_cli.export.files import AtomicFile
 from intune_dw_cli.export.parts import Part, PartNaming, PartsOutput, split_by_day
 
@@ -235,3 +236,31 @@ def test_dividing_by_day_loses_nothing_and_keeps_the_order_within_a_day(days: li
     assert [d for d, _ in pieces] == sorted(set(days), key=lambda d: (d is not None, d or 0))
     for day, rows in pieces:
         assert rows.column("id").to_pylist() == [i for i, d in enumerate(days) if d == day]
+
+
+def test_however_many_days_a_slice_has_few_files_are_open_and_each_day_has_its_rows_in_order(
+    tmp_path: Path, output_in: Callable[..., PartsOutput], batch_of: Batches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aside, "_IN_MEMORY", 1000)
+    days = [MONDAY + n for n in (3, 0, 25, 7, 1, 2, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14)] + [None]
+    output = output_in()
+    for number in range(40):
+        output.write(batch_of(*((100 * number + place, day) for place, day in enumerate(days))))
+        assert len([p for p in (tmp_path / "out").rglob("*.partial") if p.is_file()]) <= 9
+    parts = output.finish()
+    assert [p.date_key for p in parts] == sorted(days, key=lambda d: (d is not None, d or 0))
+    rows = found(tmp_path / "out")
+    for part in parts:
+        place = days.index(part.date_key)
+        assert [int(row[0]) for row in rows[part.path]] == [100 * number + place for number in range(40)]
+    assert not list((tmp_path / "out").rglob("*.partial"))
+
+
+def test_rows_of_many_days_that_are_given_up_leave_nothing(
+    tmp_path: Path, output_in: Callable[..., PartsOutput], batch_of: Batches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aside, "_IN_MEMORY", 0)
+    output = output_in()
+    output.write(batch_of(*((day, MONDAY + day) for day in range(20))))
+    output.abort()
+    assert not [p for p in (tmp_path / "out").rglob("*") if p.is_file()]

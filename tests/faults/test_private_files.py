@@ -20,7 +20,7 @@ from intune_dw_cli.archive.verify import verify
 from intune_dw_cli.data.formats import FileFormat
 from intune_dw_cli.data.schema import CollectionSchema, Column
 from intune_dw_cli.errors import ArchiveError, OutputError
-from intune_dw_cli.export import ordered
+from intune_dw_cli.export import aside
 from intune_dw_cli.export.ordered import OrderedOutput
 from intune_dw_cli.identity.cache import PlainVault, TokenCache
 from intune_dw_cli.identity.locations import Locations, private_directory
@@ -181,7 +181,7 @@ def test_a_link_planted_where_a_pull_writes_is_refused_or_replaced_but_not_follo
 def test_a_link_in_place_of_the_folder_for_rows_that_wait_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ordered, "_IN_MEMORY", 0)
+    monkeypatch.setattr(aside, "_IN_MEMORY", 0)
     (tmp_path / "elsewhere").mkdir()
     plant(tmp_path / "one.csv.partial-rows", tmp_path / "elsewhere")
     before = tree(tmp_path / "elsewhere")
