@@ -216,7 +216,7 @@ class Engine:
                 raise
             halves = () if state.one_file else item.halves()
             if not halves or not isinstance(error, TransportError | UnavailableError):
-                state.outcome.failures.append(SliceFailure(item, error))
+                state.outcome.failures.append(SliceFailure(item, _kept(error)))
                 return
             # Too much for one answer chain, perhaps: ask for less at a time.
             state.pending += len(halves)
@@ -426,6 +426,12 @@ class _SliceWorker:
             self._engine.warn(self._state, f"several rows have the same key ({key}); all are kept")
         if result.absent:
             self._engine.warn(self._state, f"declared but not sent, so left empty: {', '.join(result.absent)}")
+
+
+def _kept(error: IntuneDwError) -> IntuneDwError:
+    """Make an error fit to be kept: its traceback would keep alive what was in hand, which may be a page too large."""
+    error.__context__ = error.__cause__ = None
+    return error.with_traceback(None)
 
 
 def within(batch: pa.RecordBatch, date_key: str | None, days: DateKeyRange) -> pa.RecordBatch:
