@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from intune_dw_cli.errors import MalformedPageError
+from intune_dw_cli.errors import MalformedPageError, ProtocolError
 from intune_dw_cli.service.problem import is_error_object, parse_problem
 
 _BOM = b"\xef\xbb\xbf"
@@ -27,6 +27,7 @@ _COMMA = re.compile(_GAP + rb",")
 _FIRST_ROW = re.compile(rb"\{" + _GAP + rb'"([^"\\,:\]}\s][^"\\]*)"' + _GAP + rb":")
 _MAX_TAIL = 65536
 _MAX_CANDIDATES = 32
+_HINT = "If this goes on, check the feed URL, and whether a proxy or a sign-in page stands in between."
 _INT_DIGITS = 640  # Python converts so many, whatever its limit is set to
 
 
@@ -83,6 +84,7 @@ class Page:
 
         Raises:
             MalformedPageError: not JSON, or not a page of rows.
+            ProtocolError: nested too deeply.
         """
         return _parse(self.body, self.request_id)
 
@@ -92,6 +94,7 @@ def read_page(body: bytes, *, url: str, request_id: str) -> Page:
 
     Raises:
         MalformedPageError: the body is empty, HTML, an error object, not UTF-8 or not a page of rows.
+        ProtocolError: it is nested too deeply.
     """
     text = body.removeprefix(_BOM).strip(_BLANKS)
     _require_utf8(text, request_id)
@@ -203,7 +206,10 @@ def _parse(text: bytes, request_id: str) -> tuple[list[Any], str | None]:
     try:
         document = json.loads(text, parse_float=_served, parse_int=_whole)
     except RecursionError:
-        raise _malformed("the page is nested too deeply to be a page of rows", request_id) from None
+        # It is whole as far as it was read: another request would bring no other.
+        raise ProtocolError(
+            "the page is nested too deeply to be a page of rows", hint=_HINT, request_id=request_id
+        ) from None
     except ValueError as error:
         raise _malformed(_describe(text, error), request_id) from None
     if not isinstance(document, dict) or not isinstance(document.get("value"), list):
@@ -252,8 +258,4 @@ def _describe(text: bytes, error: ValueError) -> str:
 
 
 def _malformed(message: str, request_id: str) -> MalformedPageError:
-    return MalformedPageError(
-        message,
-        hint="If this goes on, check the feed URL, and whether a proxy or a sign-in page stands in between.",
-        request_id=request_id,
-    )
+    return MalformedPageError(message, hint=_HINT, request_id=request_id)

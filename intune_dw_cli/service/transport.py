@@ -212,6 +212,9 @@ class Transport:
                 error.collection = error.collection or collection
                 self._wait(attempt, error, collection)
                 continue
+            except ProtocolError as error:
+                error.collection = error.collection or collection
+                raise
             self._gate.succeeded()
             if on_bytes:
                 on_bytes(answer.size)

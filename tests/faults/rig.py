@@ -123,6 +123,7 @@ def read_rows(path: Path) -> list[Row]:
         names = file.readline().decode().rstrip("\n").split(",")
     table = pacsv.read_csv(
         path,
+        read_options=pacsv.ReadOptions(block_size=1 << 28),
         parse_options=pacsv.ParseOptions(newlines_in_values=True),
         convert_options=pacsv.ConvertOptions(
             column_types=dict.fromkeys(names, pa.string()),

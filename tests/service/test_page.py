@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from intune_dw_cli.errors import MalformedPageError
+from intune_dw_cli.errors import MalformedPageError, ProtocolError
 from intune_dw_cli.service.page import Page, read_page
 
 URL = "https://fef.example/DataWarehouseFEService/devices?api-version=v1.0"
@@ -193,12 +193,19 @@ def test_byte_order_mark_and_blanks_around_the_page_are_dropped() -> None:
         (b'{"Message":"An error has occurred"}', "an error under status 200: An error has occurred"),
         (b'{"value":[{"a":1}]} trailing', "not valid JSON"),
         (b'{"value":[{"a":1e99999999999999999999}]}', "not valid JSON"),
-        (b'{"value":' + b"[" * 10_000 + b"]" * 10_000 + b"}", "nested too deeply"),
     ],
 )
 def test_what_is_no_page_says_what_it_is(body: bytes, says: str) -> None:
     with pytest.raises(MalformedPageError, match=says) as caught:
         read(body).document()
+    assert caught.value.request_id == "r-1"
+    assert caught.value.hint
+
+
+def test_page_nested_too_deeply_is_not_worth_another_request() -> None:
+    with pytest.raises(ProtocolError, match="nested too deeply") as caught:
+        read(b'{"value":' + b"[" * 10_000 + b"]" * 10_000 + b"}").document()
+    assert not isinstance(caught.value, MalformedPageError)
     assert caught.value.request_id == "r-1"
     assert caught.value.hint
 
