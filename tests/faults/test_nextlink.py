@@ -88,6 +88,8 @@ def test_a_circle_ends_in_an_error(sandbox: Sandbox, tmp_path: Path, at: int, ba
     def meddle(heard: Heard, true: Response) -> Response | None:
         if heard.collection != "users":
             return None
+        if heard.nth > 3:
+            return relinked(true, None)  # a reader that goes round and round is let go
         if heard.target not in chain:
             chain.append(heard.target)
         return relinked(true, chain[max(0, at - 1 - back)]) if len(chain) == at else None
@@ -143,8 +145,8 @@ def test_empty_pages_without_end_are_an_error(
     def meddle(heard: Heard, true: Response) -> Response | None:
         if heard.collection != "users":
             return None
-        here = heard.target.partition("&$skiptoken")[0]
-        return page([], f"{here}&$skiptoken=t&empty={option(heard, 'empty') + 1}")
+        here, onward = heard.target.partition("&$skiptoken")[0], option(heard, "empty") + 1
+        return page([], f"{here}&$skiptoken=t&empty={onward}" if onward < 500 else None)
 
     with Meddler(sandbox, meddle) as server:
         result = Rig(server.feed_url).pull(tmp_path, "users", FACT)

@@ -153,6 +153,9 @@ def test_no_row_is_lost_and_none_doubled_in_any_schedule(
             result = rig.pull(Path(folder), *NAMES, by_day=by_day)
             assert result.errors == []
             found = {name: rows_of(result, name) for name in NAMES}
+        assert {outcome.plan.entity_set.name: outcome.rows for outcome in result.outcomes} == {
+            name: len(rows) for name, rows in found.items()
+        }
         assert {name: [plain(row) for row in rows] for name, rows in found.items()} == wanted
 
     run()

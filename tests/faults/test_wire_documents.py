@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -98,23 +98,43 @@ def test_a_document_that_fails_once_is_asked_for_again(
 
 
 LAUGHS = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
-UNUSABLE = {
-    "missing": (404, b"", 1),
-    "another document": (200, b'<?xml version="1.0"?><rss version="2.0"><channel/></rss>', 1),
-    "document type": (200, b'<!DOCTYPE a SYSTEM "http://127.0.0.1:9/x.dtd"><Edmx/>', 1),
-    "entities": (200, f'<!DOCTYPE a [<!ENTITY l0 "ha">{LAUGHS}]><Edmx>&l9;</Edmx>'.encode(), 1),
-    "outer entity": (200, b'<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><Edmx>&x;</Edmx>', 1),
-    "nested 10,000 deep": (200, b"<a>" * 10_000 + b"</a>" * 10_000, 1),
-    "broken": (200, b"<edmx:Edmx><Schema", 4),
-    "web page": (200, PORTAL % 0, 4),
-    "empty": (200, b"", 4),
+
+
+def with_type(declaration: str, text: str = "") -> Callable[[bytes], Response]:
+    """The true `$metadata` with a document type declaration, and a text in its midst."""
+
+    def make(true: bytes) -> Response:
+        head, schema, rest = true.decode().partition("<Schema")
+        start = head.index("<edmx")
+        return Response(200, f"{head[:start]}<!DOCTYPE a {declaration}>{head[start:]}{text}{schema}{rest}".encode())
+
+    return make
+
+
+UNUSABLE: dict[str, tuple[Callable[[bytes], Response], int]] = {
+    "missing": (lambda _: Response(404), 1),
+    "another document": (lambda _: Response(200, b'<?xml version="1.0"?><rss version="2.0"><channel/></rss>'), 1),
+    "document type": (with_type('SYSTEM "http://127.0.0.1:9/x.dtd"'), 1),
+    "entities": (with_type(f'[<!ENTITY l0 "ha">{LAUGHS}]', "&l9;"), 1),
+    "outer entity": (with_type('[<!ENTITY x SYSTEM "file:///etc/passwd">]', "&x;"), 1),
+    "nested 10,000 deep": (
+        lambda true: Response(200, true.replace(b"<Schema", b"<a>" * 10_000 + b"</a>" * 10_000 + b"<Schema", 1)),
+        1,
+    ),
+    "broken": (lambda true: Response(200, true[: len(true) // 2]), 4),
+    "web page": (lambda _: GATEWAY, 4),
+    "empty": (lambda _: Response(200), 4),
 }
 
 
 @pytest.mark.parametrize("what", UNUSABLE)
 def test_without_a_usable_metadata_the_documented_types_serve_and_the_run_says_so(tmp_path: Path, what: str) -> None:
-    status, body, times = UNUSABLE[what]
-    with instead(METADATA, Response(status, body, "application/xml")) as server:
+    make, times = UNUSABLE[what]
+
+    def meddle(heard: Heard, true: Response) -> Response | None:
+        return make(true.body) if heard.collection == METADATA else None
+
+    with Meddler(sandbox(), meddle) as server:
         rig = Rig(server.feed_url)
         result = rig.pull(tmp_path, FACT, "users")
     for name in (FACT, "users"):
