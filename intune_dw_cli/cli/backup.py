@@ -22,10 +22,12 @@ from intune_dw_cli.cli.options import (
 from intune_dw_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Sequence
 
     from intune_dw_cli.archive.backup import BackupRequest, BackupResult
     from intune_dw_cli.archive.manifest import Manifest
+    from intune_dw_cli.archive.room import Room
     from intune_dw_cli.cli.connect import Service
     from intune_dw_cli.cli.console import Terminal
     from intune_dw_cli.cli.progress import Reporter
@@ -106,6 +108,14 @@ def command(
     dry_run: Annotated[
         bool, option("--dry-run", "-n", help="Print what would be fetched, and stop.", panel=OUTPUT)
     ] = False,
+    probe: Annotated[
+        bool,
+        option(
+            "--probe",
+            help="With --dry-run: read one day of each fact and say what rows, bytes and minutes to expect.",
+            panel=OUTPUT,
+        ),
+    ] = False,
     privacy: Privacy = Privacy(),
     connection: Connection = Connection(),
     talk: Talk = Talk(),
@@ -116,7 +126,7 @@ def command(
       intune-dw backup ./contoso-backup
       intune-dw backup ./contoso-backup --sandbox
       intune-dw backup /srv/intune -f parquet --exclude "mam*"
-      intune-dw backup ./contoso-backup --dry-run
+      intune-dw backup ./contoso-backup --dry-run --probe
       intune-dw backup ./shared --redact hash --redact-key-file redact.key
       intune-dw backup ./contoso-backup --attach export.csv --as assignment-status
 
@@ -128,6 +138,7 @@ def command(
     from intune_dw_cli.archive.backup import BackupRequest, backup
     from intune_dw_cli.cli.connect import open_service
     from intune_dw_cli.cli.console import Terminal
+    from intune_dw_cli.cli.estimate import require_dry_run
     from intune_dw_cli.cli.privacy import redaction_of
     from intune_dw_cli.cli.progress import Reporter
     from intune_dw_cli.cli.pull import day_range, file_format
@@ -148,6 +159,7 @@ def command(
         today = dt.datetime.now(dt.UTC).date()
         bounds = day_range(first, last, None, today)
         redaction = redaction_of(privacy)
+        require_dry_run(probe, dry_run)
         fmt = file_format(format, compression, False, None)
         with (
             stoppable(terminal, again="The same command continues") as stop,
@@ -167,7 +179,7 @@ def command(
                 today=today,
             )
             if dry_run:
-                _show_preview(terminal, request, service)
+                _show_preview(terminal, request, service, reporter if probe else None, stop)
                 return
             graph = None if no_charts or redaction else service.graph
             if redaction and not no_charts:
@@ -183,13 +195,18 @@ def command(
         _conclude(terminal, reporter, archive, result)
 
 
-def _show_preview(terminal: Terminal, request: BackupRequest, service: Service) -> None:
+def _show_preview(
+    terminal: Terminal, request: BackupRequest, service: Service, prober: Reporter | None, stop: threading.Event
+) -> None:
+    """Show what a run would fetch; with a reporter for the probe, also what that would come to."""
     from intune_dw_cli.archive.backup import preview
     from intune_dw_cli.archive.layout import Layout
     from intune_dw_cli.archive.manifest import read_manifest
     from intune_dw_cli.archive.status import all_gaps
+    from intune_dw_cli.cli.estimate import show_estimate
     from intune_dw_cli.cli.gaps import gap_lines
     from intune_dw_cli.cli.running import show_plan
+    from intune_dw_cli.export.estimate import estimate
     from intune_dw_cli.export.names import file_stems
 
     plans, room = preview(request, service.connect)
@@ -200,7 +217,26 @@ def _show_preview(terminal: Terminal, request: BackupRequest, service: Service) 
             terminal.warn(line)
     stems = file_stems(p.entity_set.name for p in plans)
     files = {name: str(request.root / "data" / stem) for name, stem in stems.items()}
-    show_plan(terminal, plans, files, {"bytes_needed": room.needed, "bytes_free": room.free})
+    _say_room(terminal, room)
+    if prober is None:
+        show_plan(terminal, plans, files, {"bytes_needed": room.needed, "bytes_free": room.free})
+        return
+    with prober.showing():
+        found = estimate(
+            service.warehouse(),
+            plans,
+            request.format,
+            today=request.today,
+            file_a_day=True,
+            workers=request.workers,
+            observer=prober,
+            stop=stop,
+        )
+    show_estimate(terminal, found, files, request.workers, room.free)
+
+
+def _say_room(terminal: Terminal, room: Room) -> None:
+    """Say how much room the archive will want, judged by what is held, and warn where the disk has less."""
     if room.needed_text:
         terminal.say(f"on the disk it would take {room.needed_text}, judged by what is held")
     if room.warning:

@@ -132,6 +132,14 @@ def command(
     dry_run: Annotated[
         bool, option("--dry-run", "-n", help="Print what would be fetched and written, and stop.", panel=OUTPUT)
     ] = False,
+    probe: Annotated[
+        bool,
+        option(
+            "--probe",
+            help="With --dry-run: read one day of each fact and say what rows, bytes and minutes to expect.",
+            panel=OUTPUT,
+        ),
+    ] = False,
     privacy: Privacy = Privacy(),
     connection: Connection = Connection(),
     talk: Talk = Talk(),
@@ -145,17 +153,20 @@ def command(
       intune-dw pull devices --select deviceName,serialNumber -o - | head
       intune-dw pull --all --days 7 -o week/ --partition
       intune-dw pull "device*" --select devices=deviceName,osVersion -o export/
+      intune-dw pull --all --dry-run --probe
 
     A file appears when it is whole; a pull that fails leaves none.
     Rows come in DateKey order. The names: intune-dw collections
     """
     from intune_dw_cli.cli.connect import open_service
     from intune_dw_cli.cli.console import Terminal
+    from intune_dw_cli.cli.estimate import require_dry_run, show_estimate
     from intune_dw_cli.cli.privacy import redaction_of
     from intune_dw_cli.cli.progress import Reporter
-    from intune_dw_cli.cli.running import reported, stoppable
+    from intune_dw_cli.cli.running import reported, show_plan, stoppable
     from intune_dw_cli.export.choice import Selections
     from intune_dw_cli.export.engine import Engine
+    from intune_dw_cli.export.estimate import estimate
     from intune_dw_cli.export.plan import plan_collection
 
     terminal = Terminal(talk)
@@ -166,6 +177,7 @@ def command(
         since = instant(modified_since)
         redaction = redaction_of(privacy)
         selections = Selections.parse(select or [])
+        require_dry_run(probe, dry_run)
         if since and not bounds.is_open:
             raise UsageError("--modified-since cannot be combined with a date range", hint="Use one of them.")
         require_positive("--top", top, "Give --top 10 for a look at ten rows, or leave it out for all.")
@@ -192,7 +204,22 @@ def command(
                 for e in chosen
             ]
             if dry_run:
-                _show_plan(terminal, warehouse, plans, target)
+                files = _destinations(warehouse, plans, target)
+                if probe:
+                    with reporter.showing():
+                        found = estimate(
+                            warehouse,
+                            plans,
+                            target.format,
+                            today=today,
+                            file_a_day=partition,
+                            workers=workers,
+                            observer=reporter,
+                            stop=stop,
+                        )
+                    show_estimate(terminal, found, files, workers)
+                else:
+                    show_plan(terminal, plans, files)
                 return
             engine = Engine(warehouse, workers=workers, observer=reporter, stop=stop)
             with reporter.showing():
@@ -390,12 +417,10 @@ def _stems(warehouse: Warehouse) -> dict[str, str]:
     return file_stems(e.name for e in warehouse.entity_sets)
 
 
-def _show_plan(terminal: Terminal, warehouse: Warehouse, plans: list[CollectionPlan], target: Target) -> None:
-    from intune_dw_cli.cli.running import show_plan
-
+def _destinations(warehouse: Warehouse, plans: list[CollectionPlan], target: Target) -> dict[str, str]:
     names = [p.entity_set.name for p in plans]
     paths = target.paths(names, _stems(warehouse)) if target.path is not None else dict.fromkeys(names, "-")
-    show_plan(terminal, plans, {name: str(path) for name, path in paths.items()})
+    return {name: str(path) for name, path in paths.items()}
 
 
 def _conclude(terminal: Terminal, reporter: Reporter, result: PullResult) -> None:

@@ -69,6 +69,11 @@ class FileFormat:
             raise UsageError("--excel goes with CSV only", hint="Leave out --excel, or use -f csv.")
 
     @property
+    def is_compressed(self) -> bool:
+        """Whether what repeats takes little room: everything but plain CSV (Parquet has dictionaries)."""
+        return self.format == "parquet" or self.compression is not None
+
+    @property
     def suffix(self) -> str:
         """The file name suffix, for instance `.csv.gz`."""
         if self.format == "parquet":
