@@ -78,7 +78,8 @@ class Warehouse:
             url: The feed URL; by default `INTUNE_DW_URL`, then that of the profile.
             token: A bearer token for the warehouse, or something that gives and renews them; by default a sign-in.
             profile: A profile's name; by default `INTUNE_DW_PROFILE`, then the default profile.
-            ca_bundle: A PEM file with the certification authorities to trust.
+            ca_bundle: A PEM file with the certification authorities to trust; by default `INTUNE_DW_CA_BUNDLE`, then
+                those that are built in.
             workers: Slices of a collection that are fetched at the same time, 1 or more.
             observer: Hears what happens, from worker threads; by default warnings are logged.
             environ: Takes the place of the process's environment.
@@ -89,7 +90,8 @@ class Warehouse:
         """
         environ = os.environ if environ is None else environ
         if workers < 1:
-            raise UsageError("workers must be at least 1")
+            raise UsageError("workers must be at least 1", hint="4 is usual.")
+        ca_bundle = ca_bundle or environ.get("INTUNE_DW_CA_BUNDLE") or None
         given = given_in(environ)
         given = replace(given, url=url or given.url, profile=profile or given.profile)
         locations = Locations.from_environ(environ)
@@ -191,9 +193,9 @@ class Warehouse:
         today = dt.datetime.now(dt.UTC).date()
         begin, end = (parse_day(day, today=today) if isinstance(day, str) else day for day in (first, last))
         if begin and end and begin > end:
-            raise UsageError(f"from_ {begin} is after to {end}")
+            raise UsageError(f"from_ {begin} is after to {end}", hint="Exchange them.")
         if top is not None and top < 1:
-            raise UsageError("top must be at least 1")
+            raise UsageError("top must be at least 1", hint="Leave it out for all rows.")
         found = self._service.entity_set(collection)
         names = found.property_names(select) if select else None
         return plan_collection(

@@ -284,7 +284,10 @@ def _redaction_of(held: Identity, key: Secret | None) -> Redaction | None:
         )
     redaction = Redaction("hash", key)
     if redaction.label != held.redaction:
-        raise UsageError(f"the archive was pseudonymised with another key: {held.redaction}, not {redaction.label}")
+        raise UsageError(
+            f"the archive was pseudonymised with another key: {held.redaction}, not {redaction.label}",
+            hint="Give the key that the archive was begun with.",
+        )
     return redaction
 
 

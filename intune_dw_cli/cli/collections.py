@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from intune_dw_cli.cli.complete import collection_names
-from intune_dw_cli.cli.options import CONNECTION, OUTPUT, Connection, Talk, option, with_groups
+from intune_dw_cli.cli.options import CONNECTION, OUTPUT, Connection, Talk, option, require_positive, with_groups
 from intune_dw_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -94,8 +94,7 @@ def command(
         format = "json"
     if dates and drift:
         raise UsageError("--dates and --drift exclude each other", hint="Leave one of them out.")
-    if workers < 1:
-        raise UsageError("--workers must be at least 1")
+    require_positive("--workers", workers, "Give --workers 1 to ask one thing after the other; 4 is usual.")
     with (
         stoppable(terminal, words="stopping") as stop,
         open_service(connection, terminal, workers=workers, observer=Reporter(terminal), stop=stop) as service,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from intune_dw_cli.cli.console import Terminal, clean
+from intune_dw_cli.cli.options import require_positive
 from intune_dw_cli.cli.sparkline import has_blocks, sparkline
-from intune_dw_cli.errors import UsageError
 
 if TYPE_CHECKING:
     import threading
@@ -41,8 +41,7 @@ def ask_days(
     from intune_dw_cli.export.daycount import count_days
     from intune_dw_cli.export.plan import refuse_ranges_without_datekey, window
 
-    if days is not None and days < 1:
-        raise UsageError("--days must be at least 1")
+    require_positive("--days", days, "Give --days 14 for two weeks, or leave it out for the documented retention.")
     known = warehouse.entity_sets
     chosen = choose(warehouse, names or ["*"], skip=[e for e in known if e.date_key is None])
     refuse_ranges_without_datekey(chosen, known)
