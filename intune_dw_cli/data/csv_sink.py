@@ -54,6 +54,10 @@ class CsvSink:
         self._out = self._file
         self._writer: pacsv.CSVWriter | None = None
 
+    def typed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return the rows as they are: CSV has the texts as served."""
+        return batch
+
     def write(self, batch: pa.RecordBatch) -> None:
         """Append decoded rows."""
         writer = self._writer or self._begin()

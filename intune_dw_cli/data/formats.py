@@ -25,8 +25,14 @@ class Sink(Protocol):
     sink has written is a file before `close` returned; a sink that will not be closed is abandoned.
     """
 
+    def typed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return decoded rows with the values that will be written, for rows that wait before they are.
+
+        What is wrong with them is then said of their own slice. Raises what `write` raises; safe for threads.
+        """
+
     def write(self, batch: pa.RecordBatch) -> None:
-        """Append decoded rows. Raises ProtocolError for a text that is no value of its declared type."""
+        """Append decoded or typed rows. Raises ProtocolError for a text that is no value of its declared type."""
 
     def close(self) -> None:
         """Write what is left (Parquet: the footer). The stream stays open."""

@@ -47,9 +47,13 @@ class ParquetSink:
         self._loose_rows = 0
         self._chunks: list[pa.RecordBatch] = []
 
+    def typed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return decoded rows in Parquet's types. Raises ProtocolError for a text that is no value of its type."""
+        return self._schema.to_arrow(batch)
+
     def write(self, batch: pa.RecordBatch) -> None:
-        """Append decoded rows. Raises ProtocolError for a text that is no value of its declared type."""
-        typed = self._schema.to_arrow(batch)
+        """Append decoded or typed rows. Raises what `typed` raises."""
+        typed = self.typed(batch)
         while self._loose_rows + typed.num_rows >= _CHUNK_ROWS:
             head = _CHUNK_ROWS - self._loose_rows
             self._keep(typed.slice(0, head))

@@ -66,14 +66,14 @@ class Column:
         return cls(declared.name, declared.type, wire, _ARROW_TYPES.get(declared.type, wire))
 
     def to_arrow(self, values: pa.Array) -> pa.Array:
-        """Turn decoded values into the Parquet type.
+        """Turn decoded values into the Parquet type; values that have it already pass.
 
         The seventh decimal of a DateTimeOffset is cut, not rounded: microseconds have six.
 
         Raises:
             ProtocolError: a text is no value of the declared type.
         """
-        if self.arrow.equals(self.wire):
+        if self.arrow.equals(values.type):
             return values
         try:
             if self.edm_type == "Edm.DateTimeOffset":

@@ -100,10 +100,10 @@ class OrderedOutput:
             direct = slot.number == self._turn and slot.by_day is None
             if direct:
                 self._drain(slot)
-                self._write(batch)
+                self._write(to_write(batch, self._schema))
         if not direct:
             for day, rows in split_by_day(batch, slot.by_day):
-                slot.keep(day, rows)
+                slot.keep(day, self._sink.typed(to_write(rows, self._schema)))
 
     def finished(self, slot: _Slot) -> None:
         """Note that a slice has given all its rows; write it, and those behind it, as far as the turn goes."""
@@ -122,7 +122,7 @@ class OrderedOutput:
         slot.drop()
 
     def _write(self, batch: pa.RecordBatch) -> None:
-        self._sink.write(to_write(batch, self._schema))
+        self._sink.write(batch)
         self.rows += batch.num_rows
 
 

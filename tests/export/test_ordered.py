@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import errno
+import io
 import os
 import random
 import threading
@@ -12,12 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from intune_dw_cli.data.schema import CollectionSchema
-from intune_dw_cli.errors import InterruptedRunError, OutputError
+from intune_dw_cli.data.formats import FileFormat
+from intune_dw_cli.data.schema import CollectionSchema, Column
+from intune_dw_cli.errors import InterruptedRunError, OutputError, ProtocolError
 from intune_dw_cli.export import aside
 from intune_dw_cli.export.ordered import AbandonedError, OrderedOutput
 
@@ -31,6 +35,9 @@ class ListSink:
     def __init__(self) -> None:
         self.ids: list[int] = []
         self.state = "open"
+
+    def typed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        return batch
 
     def write(self, batch: pa.RecordBatch) -> None:
         self.ids += batch.column("id").to_pylist()
@@ -265,3 +272,37 @@ def test_the_file_ends_only_when_it_is_told_to(sink: ListSink, output: OrderedOu
     assert sink.state == "closed"
     output.close()
     assert sink.state == "abandoned"
+
+
+def test_a_text_that_parquet_cannot_hold_is_complained_of_in_its_own_slice(
+    tmp_path: Path, stop: threading.Event
+) -> None:
+    """Not in the slice before it, whose end is what brings the rows that waited into the file."""
+    schema = CollectionSchema("things", (Column("day", "Edm.Date", pa.string(), pa.date32()),), (), None)
+    file = io.BytesIO()
+    sink = FileFormat("parquet").open(file, schema, additional=False, provenance={})
+    output = OrderedOutput(sink, schema, tmp_path / "aside", look_ahead=3, stop=stop)
+    first, second, third = (output.slot(number, by_day=None) for number in range(3))
+    third.write(pa.RecordBatch.from_pydict({"day": ["2024-01-17", None]}, schema=schema.wire))
+    with pytest.raises(ProtocolError, match="property day"):
+        second.write(pa.RecordBatch.from_pydict({"day": ["2024-13-01"]}, schema=schema.wire))
+    second.write(pa.RecordBatch.from_pydict({"day": ["2024-01-16"]}, schema=schema.wire))
+    first.write(pa.RecordBatch.from_pydict({"day": ["2024-01-15"]}, schema=schema.wire))
+    for slot in (third, second, first):
+        slot.finish()
+    output.end()
+    days = pq.read_table(io.BytesIO(file.getvalue())).column("day").to_pylist()
+    assert days == [dt.date(2024, 1, 15), dt.date(2024, 1, 16), dt.date(2024, 1, 17), None]
+
+
+def test_rows_kept_aside_that_cannot_be_read_back_are_an_error_of_the_disk(
+    output: OrderedOutput, batch_of: Batches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aside, "_IN_MEMORY", 0)
+    first, second = output.slot(0, by_day=None), output.slot(1, by_day=None)
+    second.write(batch_of((1, DAY)))
+    second.finish()
+    for path in (tmp_path / "aside").iterdir():
+        path.unlink()
+    with pytest.raises(OutputError, match="aside"):
+        first.finish()
