@@ -182,6 +182,7 @@ class _Run:
             self._warehouse = connect(None, None)
             identity = _identity(request, self._warehouse)
             self._base = basis_of(base, identity, moved=request.moved)
+            identity = identity.joined(self._base.identity) if self._base else identity
             self._header = RunHeader(identity, request.today.isoformat(), self._document_hashes(), self._drift())
             narrow(self._warehouse.entity_sets, request.only, request.exclude)
             self._journal = Journal.begin(layout.journal, self._header)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from intune_dw_cli.data.schema import CollectionSchema
@@ -15,6 +16,8 @@ VERSION = 1
 
 Json = dict[str, Any]
 
+_ID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -22,7 +25,7 @@ class Identity:
 
     Attributes:
         source: The feed URL without query.
-        tenant: The tenant, None where it is not known.
+        tenant: The tenant's id or one of its domains, None where it is not known.
         format: csv or parquet.
         compression: As in FileFormat.
         redaction: How personal columns are redacted (Redaction.label); None where they are kept.
@@ -54,9 +57,8 @@ class Identity:
         differing = [
             f"{label} {theirs[name] or 'none'} (this run: {mine[name] or 'none'})"
             for name, label in names.items()
-            # A tenant that either side does not know is no difference.
             if mine[name] != theirs[name]
-            and not (name == "tenant" and None in (mine[name], theirs[name]))
+            and not (name == "tenant" and not _is_other_tenant(self.tenant, held.tenant))
             and not (name == "source" and moved)
         ]
         if differing:
@@ -67,7 +69,26 @@ class Identity:
 
     def is_known_move(self, held: Identity) -> bool:
         """Whether this is the same tenant under another feed URL, beyond doubt."""
-        return self.source != held.source and self.tenant is not None and self.tenant == held.tenant
+        if self.source == held.source or self.tenant is None or held.tenant is None:
+            return False
+        return self.tenant.casefold() == held.tenant.casefold()
+
+    def joined(self, held: Identity) -> Identity:
+        """Return this with what both say of the tenant: an id rather than a domain, a domain rather than nothing."""
+        if self.tenant is None or (held.tenant is not None and _is_id(held.tenant) and not _is_id(self.tenant)):
+            return replace(self, tenant=held.tenant)
+        return self
+
+
+def _is_other_tenant(one: str | None, other: str | None) -> bool:
+    """Whether two texts name two tenants. A tenant that is not known is no other, nor can an id tell a domain's."""
+    if one is None or other is None or _is_id(one) != _is_id(other):
+        return False
+    return one.casefold() != other.casefold()
+
+
+def _is_id(tenant: str) -> bool:
+    return bool(_ID.fullmatch(tenant))
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,10 +170,11 @@ def tell_origins(terminal: Terminal, connection: Connection, settings: Settings)
 
 
 def tenant_of(settings: Settings) -> str | None:
-    """Return the tenant: as set, else as a ready token says."""
-    if settings.tenant is None and isinstance(settings.credential, AccessToken):
+    """Return the tenant: as a ready token says, which is its id and true; else as set."""
+    if isinstance(settings.credential, AccessToken):
         claims = read_claims(settings.credential.token.reveal())
-        return claims.tenant if claims else None
+        if claims is not None and claims.tenant is not None:
+            return claims.tenant
     return settings.tenant
 
 

@@ -131,9 +131,12 @@ class _Handover:
             self._schema = arrow.with_metadata({k: v.encode() for k, v in provenance.items()})
         return self
 
-    def write(self, batch: pa.RecordBatch) -> None:
+    def typed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         assert self._columns is not None
-        typed = self._columns.to_arrow(batch)
+        return self._columns.to_arrow(batch)
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        typed = self.typed(batch)
         if not typed.num_rows:
             return
         with self._changed:

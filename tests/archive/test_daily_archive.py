@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
+import pytest
 
 from intune_dw_cli.archive.backup import BackupRequest, BackupResult, Connect, backup
 from intune_dw_cli.archive.manifest import read_manifest
 from intune_dw_cli.archive.status import archive_status
 from intune_dw_cli.archive.verify import verify
 from intune_dw_cli.data.datekey import to_date_key
+from intune_dw_cli.errors import ArchiveError
 from intune_dw_cli.identity.tokens import StaticToken
 from intune_dw_cli.sandbox import Sandbox, TenantConfig
 from intune_dw_cli.service.feed import FeedUrl
@@ -169,3 +171,13 @@ def test_dimensions_keep_a_dated_history_only_where_that_is_asked_for(tmp_path: 
     assert result.findings == ()
     kept.write_bytes(b"damaged")
     assert [f.path for f in verify(root).findings] == ["history/devices/asOf=20240103/part.csv"]
+
+
+def test_a_run_that_does_not_know_the_tenant_opens_the_archive_to_no_other(tmp_path: Path) -> None:
+    root = tmp_path / "A"
+    with tenant(START, days=2) as sandbox:
+        for known in ("contoso", None):
+            request = BackupRequest(root=root, only=("ownerTypes",), today=START, tenant=known)
+            assert backup(request, connect_to(sandbox)).manifest.identity.tenant == "contoso"
+        with pytest.raises(ArchiveError, match="contoso"):
+            backup(BackupRequest(root=root, only=("ownerTypes",), today=START, tenant="fabrikam"), connect_to(sandbox))
