@@ -80,7 +80,8 @@ class Property:
 class EntityType:
     """An entity type: qualified name, key property names in key order, properties in document order.
 
-    Inherited properties come first, those of the remotest ancestor before all.
+    A key that names anything but properties of the type counts as none. Inherited properties come first, those of the
+    remotest ancestor before all.
     """
 
     name: str
@@ -267,7 +268,7 @@ class _Model:
             case ("Schema", "EntityType", "Property") if self._current is not None:
                 self._current.properties.append(attributes)
             case ("EntityType", "Key", "PropertyRef") if self._current is not None:
-                self._current.key.append(attributes.get("Name", ""))
+                self._current.key.append(attributes.get("Name", "").strip())
             case (_, "EntityContainer", "EntitySet"):
                 self._sets.append(attributes)
         self._path.append(local)
@@ -334,7 +335,9 @@ class _Model:
                 prop = self._property(attributes)
                 if prop.name:
                     properties.setdefault(prop.name, prop)
-        return EntityType(raw.name.removeprefix("."), tuple(dict.fromkeys(key)), tuple(properties.values()))
+        # Paths into complex properties are no columns, and part of a key tells no rows apart.
+        known = key if all(name in properties for name in key) else []
+        return EntityType(raw.name.removeprefix("."), tuple(dict.fromkeys(known)), tuple(properties.values()))
 
     def _lineage(self, raw: _RawType) -> list[_RawType]:
         """The type and its ancestors, remotest first; a circle ends where it closes."""
