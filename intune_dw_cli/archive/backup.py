@@ -463,7 +463,7 @@ def _plan(entity_set: EntitySet, bounds: DateKeyRange, held: Holding | None, tod
     if entity_set.date_key is None:
         return CollectionPlan(entity_set=entity_set, slices=plan_slices(entity_set, DateKeyRange(), today))
     # A day that came without rows is no day held: its snapshot may yet be made.
-    days = [p.date_key for p in held.parts if p.date_key is not None and p.rows] if held else []
+    days = [day for day, rows in held.rows_by_day(today).items() if rows] if held else []
     if held and days and held.state == "complete" and bounds.is_open:
         # Everything before was read when it was the service's to give; only the newest days may still change.
         bounds = DateKeyRange(from_date_key(days[-_REREAD_DAYS:][0]), None)

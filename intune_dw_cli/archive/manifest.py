@@ -26,7 +26,7 @@ from intune_dw_cli.archive.records import (
     part_from_json,
     part_to_json,
 )
-from intune_dw_cli.data.datekey import to_date_key
+from intune_dw_cli.data.datekey import is_snapshot, to_date_key
 from intune_dw_cli.data.schema import ADDITIONAL
 from intune_dw_cli.errors import ArchiveDamagedError, ArchiveError
 from intune_dw_cli.export.parts import Part
@@ -97,16 +97,16 @@ class Holding:
         """Rows held."""
         return sum(s.rows for s in self.slices.values())
 
-    @property
-    def date_keys(self) -> list[int]:
-        """The days held (yyyymmdd), ascending."""
-        return sorted(p.date_key for p in self.parts if p.date_key is not None)
+    def rows_by_day(self, as_of: dt.date) -> dict[int, int]:
+        """Return the rows of each day held (yyyymmdd), ascending; a DateKey that is no snapshot's is no day."""
+        days = {p.date_key: p.rows for p in self.parts if p.date_key is not None and is_snapshot(p.date_key, as_of)}
+        return dict(sorted(days.items()))
 
     def gaps(self, as_of: dt.date) -> Gaps | None:
         """Return what days are missing or look wrong; None for a collection without days."""
         if not any(s.schema.date_key for s in self.slices.values()):
             return None
-        rows = {p.date_key: p.rows for p in self.parts if p.date_key is not None}
+        rows = self.rows_by_day(as_of)
         unfetched = [to_date_key(day) for m in self.missing if (day := _day(m.slice))]
         return find_gaps(
             rows, as_of=as_of, retention_days=self.retention_days or USUAL_RETENTION_DAYS, unfetched=unfetched
@@ -134,7 +134,7 @@ class Holding:
         """Return the holding as JSON values; the gaps count from `as_of`."""
         ordered = sorted(self.slices.values(), key=_slice_order)
         schemas = list(dict.fromkeys(s.schema for s in ordered))
-        days = self.date_keys
+        days = list(self.rows_by_day(as_of))
         gaps = self.gaps(as_of)
         return {
             "name": self.name,

@@ -14,6 +14,7 @@ from intune_dw_cli.errors import UsageError
 
 _ISO = re.compile(r"(\d{4})-(\d{2})-(\d{2})", re.ASCII)
 _COMPACT = re.compile(r"(\d{4})(\d{2})(\d{2})", re.ASCII)
+_FIRST_SNAPSHOT = dt.date(2010, 1, 1)
 _AGO = re.compile(r"-(\d{1,5})d", re.ASCII)
 
 
@@ -25,6 +26,18 @@ def to_date_key(day: dt.date) -> int:
 def from_date_key(key: int) -> dt.date:
     """Return the day of a DateKey. Raises ValueError when it is no calendar day."""
     return dt.date(key // 10000, key // 100 % 100, key % 100)
+
+
+def is_snapshot(key: int, today: dt.date) -> bool:
+    """Whether a snapshot can be of this DateKey: a calendar day, not before Intune was, nor later than next week.
+
+    Rows with another DateKey (0, 19000101 and 99991231 are what systems write for "none") are rows like any other, but
+    no days of a history: nothing is missing between them and it.
+    """
+    try:
+        return _FIRST_SNAPSHOT <= from_date_key(key) <= today + dt.timedelta(days=7)
+    except ValueError:
+        return False
 
 
 def parse_day(text: str, *, today: dt.date) -> dt.date:

@@ -162,10 +162,12 @@ class Holding:
 
     @cached_property
     def rows_by_day(self) -> dict[dt.date, int]:
-        """Rows of each day held, ascending; files without a day are left out."""
+        """Rows of each day held, ascending; files without a day, or with one that is no snapshot's, are left out."""
+        held = self.raw.get("days") or {}
+        first, last = date_of(held.get("first")) or dt.date.min, date_of(held.get("last")) or dt.date.max
         days: Counter[dt.date] = Counter()
         for part in self.parts:
-            if (day := date_of(part.get("date_key"))) is not None:
+            if (day := date_of(part.get("date_key"))) is not None and first <= day <= last:
                 days[day] += int(part.get("rows") or 0)
         return dict(sorted(days.items()))
 
