@@ -24,6 +24,7 @@ from harness import SEED, Cli, SandboxProcess, Serve
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("faults")
     group.addoption("--long", action="store_true", default=False, help="Run the long set of fault tests.")
+    group.addoption("--soak-rows", type=int, default=20_000_000, metavar="N", help="Rows of the soak (20 million).")
     group.addoption("--faults-seed", type=int, default=SEED, metavar="N", help=f"Seed of what they draw ({SEED}).")
 
 
