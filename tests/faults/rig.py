@@ -41,7 +41,6 @@ class Rig:
     Args:
         feed_url: The feed.
         tokens: Gives the bearer; by default always TOKEN.
-        documents: Service document and `$metadata` read earlier.
         policy: Settings of the request policy beside those of HURRIED.
     """
 
@@ -52,7 +51,6 @@ class Rig:
         workers: int = 2,
         tokens: TokenSource | None = None,
         allowed_hosts: Sequence[str] = (),
-        documents: tuple[bytes, bytes] | None = None,
         stop: threading.Event | None = None,
         **policy: Any,
     ) -> None:
@@ -71,8 +69,6 @@ class Rig:
             self.transport,
             allowed_hosts=allowed_hosts,
             observer=self.events.append,
-            service_document=documents and documents[0],
-            metadata_document=documents and documents[1],
         )
         self.engine = Engine(self.warehouse, workers=workers, observer=self.events.append, stop=self.stop)
 

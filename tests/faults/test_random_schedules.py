@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,16 +15,20 @@ from damage import FAULTS, HARMLESS
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from meddler import Heard, Meddler, Piece
-from rig import FACT, SMALL, Rig, Row, as_rows, rows_of
+from rig import FACT, TODAY, Rig, Row, as_rows, rows_of
 
-from intune_dw_cli.sandbox import Fault, Sandbox, ServerConfig
+from intune_dw_cli.data.datekey import DateKeyRange
+from intune_dw_cli.export.plan import CollectionPlan
+from intune_dw_cli.sandbox import Fault, Sandbox, ServerConfig, TenantConfig
 from intune_dw_cli.sandbox.config import NextLinkForm
 from intune_dw_cli.sandbox.messages import Response
 
 QUICK, LONG = 1_000, 10_000
 SHARES = 4
 """Tests over which the schedules are spread."""
-NAMES = (FACT, "users", "policyTypes")
+NAMES = (FACT, "users")
+TINY = TenantConfig(today=TODAY, devices=8, days=2)
+BOTH_DAYS = DateKeyRange(TODAY - dt.timedelta(days=1), TODAY)
 SLOW = ("1 byte now and then", "silence", "silence in the body", "in pieces")
 ANSWERS = {name: damage for name, (damage, _) in FAULTS.items() if name not in SLOW} | {
     name: damage for name, damage in HARMLESS.items() if name not in SLOW
@@ -103,7 +108,7 @@ def servers() -> Iterator[dict[tuple[int, str], Meddler]]:
     """One server for each size of page and form of nextLink."""
     with ExitStack() as stack:
         yield {
-            (size, form): stack.enter_context(Meddler(Sandbox(SMALL, ServerConfig(page_size=size, next_link=form))))
+            (size, form): stack.enter_context(Meddler(Sandbox(TINY, ServerConfig(page_size=size, next_link=form))))
             for size in PAGE_SIZES
             for form in get_args(NextLinkForm)
         }
@@ -111,22 +116,21 @@ def servers() -> Iterator[dict[tuple[int, str], Meddler]]:
 
 @pytest.fixture(scope="module")
 def wanted() -> dict[str, list[Row]]:
-    tenant = Sandbox(SMALL).tenant
+    tenant = Sandbox(TINY).tenant
     return {name: as_rows(tenant.rows(name)) for name in NAMES}
 
 
 @pytest.fixture(scope="module")
-def documents(servers: dict[tuple[int, str], Meddler]) -> tuple[bytes, bytes]:
-    """Service document and `$metadata`, read once: they have tests of their own."""
-    warehouse = Rig(next(iter(servers.values())).feed_url).warehouse
-    return warehouse.service_document, warehouse.metadata_document
+def plans(servers: dict[tuple[int, str], Meddler]) -> list[CollectionPlan]:
+    """What to pull, planned once: the two documents have tests of their own."""
+    return Rig(next(iter(servers.values())).feed_url).plans(*NAMES, bounds=BOTH_DAYS)
 
 
 @pytest.mark.parametrize("share", range(SHARES))
 def test_no_row_is_lost_and_none_doubled_in_any_schedule(
     servers: dict[tuple[int, str], Meddler],
     wanted: dict[str, list[Row]],
-    documents: tuple[bytes, bytes],
+    plans: list[CollectionPlan],
     is_long: bool,
     faults_seed: int,
     share: int,
@@ -149,8 +153,8 @@ def test_no_row_is_lost_and_none_doubled_in_any_schedule(
     def run(place: tuple[int, str], planned: list[Strike], odd: list[Fault], workers: int, by_day: bool) -> None:
         server = servers[place]
         with struck(server, planned, odd), TemporaryDirectory() as folder:
-            rig = Rig(server.feed_url, workers=workers, tokens=Renewing(), documents=documents)
-            result = rig.pull(Path(folder), *NAMES, by_day=by_day)
+            rig = Rig(server.feed_url, workers=workers, tokens=Renewing())
+            result = rig.run(plans, Path(folder), by_day=by_day)
             assert result.errors == []
             found = {name: rows_of(result, name) for name in NAMES}
         assert {outcome.plan.entity_set.name: outcome.rows for outcome in result.outcomes} == {
