@@ -242,6 +242,17 @@ def test_certificate_that_is_not_trusted_is_not_tried_again(service: Any, transp
     assert "--ca-bundle" in (caught.value.hint or "")
 
 
+def test_tls_that_does_not_come_about_is_tried_again_and_not_blamed_on_the_certificate(
+    service: Any, transport_with: Make
+) -> None:
+    for _ in range(2):
+        answer(service, body=requests.exceptions.SSLError("[SSL: UNEXPECTED_EOF_WHILE_READING] EOF occurred"))
+    with pytest.raises(TransportError, match="no TLS connection") as caught:
+        transport_with(tries=2).get(URL, keep)
+    assert len(service.calls) == 2
+    assert "--ca-bundle" not in (caught.value.hint or "")
+
+
 def test_page_that_does_not_read_is_asked_for_again(service: Any, transport_with: Make, events: list[Any]) -> None:
     answer(service, body="half")
     answer(service, body="whole")
