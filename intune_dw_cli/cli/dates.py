@@ -48,6 +48,8 @@ def ask_days(
     today = dt.datetime.now(dt.UTC).date()
     last = DateKeyRange(today - dt.timedelta(days=days - 1), today) if days else None
     ranges = [(e, last or window(e, today)) for e in chosen]
+    asked = sum(1 for _, span in ranges for _ in span.days())
+    terminal.say(f"asking for {asked:,} days, one request each and a few more where a day has several pages")
     with terminal.counting() as show:
         return count_days(
             warehouse,
