@@ -161,9 +161,8 @@ def _show_dates(
     else:
         draw(terminal, found)
     asked = sum(counts.requests for counts in found)
-    terminal.say(
-        f"{len(found)} collections, {asked:,} requests; days before the documented retention were not asked for"
-    )
+    many = "s" * (len(found) != 1)
+    terminal.say(f"{len(found)} collection{many}, {asked:,} requests; no days before these were asked for")
     failed = next((counts.error for counts in found if counts.error), None)
     if failed is not None:
         raise failed
