@@ -95,7 +95,7 @@ def test_a_reader_goes_straight_into_duckdb_and_pandas_like_tables(sandbox: Sand
         reader = warehouse.reader("devices")
         assert isinstance(reader, pa.RecordBatchReader)
         assert reader.schema.field("enrolledDateTime").type == pa.timestamp("us", "UTC")
-        counted = duckdb.sql("select count(*), count(distinct deviceKey) from reader").fetchall()
+        counted = duckdb.execute("select count(*), count(distinct deviceKey) from reader").fetchall()
         table = warehouse.reader("devices").read_all()
     assert counted == [(60, 60)]
     assert table.num_rows == 60

@@ -58,8 +58,11 @@ def test_csv_is_the_data_dictionary_with_every_property_of_every_collection(
     models = [sandbox.tenant.model(name) for name in sandbox.tenant.collections()]
     assert [(r[0], r[2]) for r in rows] == [(m.name, p.name) for m in models for p in m.properties]
     # As somebody else reads it.
-    told = duckdb.sql(f"from read_csv('{tmp_path / 'dictionary.csv'}', header = true) where property = 'userId'")
-    assert sorted(told.select("collection, kind, type, personal, joins").fetchall()) == [
+    told = duckdb.execute(
+        f"select collection, kind, type, personal, joins from read_csv('{tmp_path / 'dictionary.csv'}', header = true) "
+        "where property = 'userId'"
+    )
+    assert sorted(told.fetchall()) == [
         ("devices", "dimension", "Edm.Guid", True, "users.userId"),
         ("mamApplicationInstances", "dimension", "Edm.Guid", True, "users.userId"),
         ("users", "dimension", "Edm.Guid", True, None),

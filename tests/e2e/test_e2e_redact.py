@@ -34,7 +34,9 @@ def test_pull_writes_pseudonyms_under_which_two_collections_join(
     at = header.index("userId")
     assert [row[at] for row in rows] == [HASH.pseudonym(user_id) for user_id in users]
     plain = [row for row in sandbox.rows("devices") if row["userId"] in users]
-    joined = duckdb.sql(f"select count(*) from '{out}/devices.csv' join '{out}/users.csv' using (userId)").fetchall()
+    joined = duckdb.execute(
+        f"select count(*) from '{out}/devices.csv' join '{out}/users.csv' using (userId)"
+    ).fetchall()
     assert joined == [(len(plain),)]
     assert plain
 
