@@ -20,6 +20,7 @@ from cryptography.x509.oid import NameOID
 from harness import finish, journal_lines
 from signin import MARK, SECRET, World, Worlds, browser_script, wait_for
 
+from intune_dw_cli import SignInError, Warehouse
 from intune_dw_cli.sandbox import Fault, Sandbox, ServerConfig, TenantConfig
 from intune_dw_cli.sandbox.entra_registry import CLIENT_ID, TENANT_ID, WAREHOUSE, App, Federation
 from intune_dw_cli.sandbox.entra_server import EntraServer
@@ -244,6 +245,26 @@ def test_ready_token(world: World) -> None:
     assert ended.out.count("not tried") == 4  # it is for the warehouse, not for Graph
     world.entra.revoke(token)
     assert "INTUNE_DW_ACCESS_TOKEN" in world("collections", env=env).ok(4).err
+
+
+# -- programs ---------------------------------------------------------------------------------------------------
+
+
+def test_a_program_signs_in_as_login_did_and_as_the_environment_says(world: World) -> None:
+    nobody = world.person.environment({"INTUNE_DW_ACCESS_TOKEN": None})
+    with (
+        pytest.raises(SignInError, match="nobody is signed in"),
+        Warehouse.connect(world.warehouse.feed_url, environ=nobody),
+    ):
+        pass
+    app = {**nobody, **APP, "AZURE_CLIENT_SECRET": SECRET, "INTUNE_DW_URL": world.warehouse.feed_url}
+    world.sign_in().ok()
+    for environ, grant in ((nobody, None), (app, "client_credentials")):
+        mark = len(world.entra.requests)
+        with Warehouse.connect(environ=environ) as warehouse:
+            assert warehouse.reader("users", top=1).read_all().num_rows == 1
+        assert world.grants(mark) == ([grant] if grant else [])  # the sign-in of `login` is in the cache
+    assert world.unauthorized() == 0
 
 
 # -- refusals, and what they advise -----------------------------------------------------------------------------
