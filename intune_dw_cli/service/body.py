@@ -12,12 +12,21 @@ from intune_dw_cli.errors import ProtocolError, TransportError
 
 _CHUNK = 64 * 1024
 _GZIP = 31
+_LEAST = 4096
+"""Bytes that must come in the time in which silence would end an answer: a byte now and then is no better."""
 
 
-def read_body(response: requests.Response, *, max_bytes: int, max_seconds: float) -> tuple[bytes, int]:
+def read_body(
+    response: requests.Response, *, max_bytes: int, max_seconds: float, max_silence: float
+) -> tuple[bytes, int]:
     """Return the decompressed body and the number of bytes that came over the wire.
 
     requests' own decoding is not used because it takes a gzip stream that is cut short for a whole one.
+
+    Args:
+        max_bytes: After decompression.
+        max_seconds: For the whole body.
+        max_silence: Seconds in which some KiB must come, unless it ends; of silence itself the socket takes care.
 
     Raises:
         TransportError: reset, stall, fewer bytes than announced, gzip cut short or damaged. Worth a retry.
@@ -31,7 +40,8 @@ def read_body(response: requests.Response, *, max_bytes: int, max_seconds: float
         )
     inflater = _Inflater(max_bytes) if "gzip" in encoding else None
     body = bytearray()
-    deadline = time.monotonic() + max_seconds
+    begun = since = time.monotonic()
+    fresh = 0
     try:
         # read1 gives what has come; read would wait for a whole chunk, and a dripping answer would never time out.
         while chunk := response.raw.read1(_CHUNK, decode_content=False):
@@ -40,8 +50,14 @@ def read_body(response: requests.Response, *, max_bytes: int, max_seconds: float
                 _check_bound(len(body), max_bytes)
             else:
                 inflater.feed(chunk)
-            if time.monotonic() > deadline:
+            fresh += len(chunk)
+            now = time.monotonic()
+            if now > begun + max_seconds:
                 raise TransportError(f"the answer had not ended after {max_seconds:.0f} seconds")
+            if now > since + max_silence:
+                if fresh < _LEAST:
+                    raise TransportError("the answer broke off: hardly anything came for too long")
+                since, fresh = now, 0
     except (HTTPError, OSError) as error:
         raise TransportError(f"the answer broke off: {_reason(error)}") from None
     received = response.raw.tell()

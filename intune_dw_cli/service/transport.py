@@ -60,7 +60,7 @@ class RequestPolicy:
 
     Attributes:
         connect_timeout: For a connection to come about.
-        read_timeout: Of silence, before and within an answer.
+        read_timeout: Of silence, before and within an answer; a few bytes now and then are silence too.
         answer_timeout: For one whole answer, however steadily it drips.
         tries: Attempts at one request before it fails; throttling answers are not counted.
         throttles: 429 answers in a row that one request sits out.
@@ -228,7 +228,12 @@ class Transport:
         token = (attempt.token or self._tokens.token()) if call.bearer else ""
         response = self._request(call, token, request_id)
         try:
-            body, size = read_body(response, max_bytes=self._policy.max_bytes, max_seconds=self._policy.answer_timeout)
+            body, size = read_body(
+                response,
+                max_bytes=self._policy.max_bytes,
+                max_seconds=self._policy.answer_timeout,
+                max_silence=self._policy.read_timeout,
+            )
         except (TransportError, ProtocolError) as error:
             if not _is_wanted(response.status_code, call):
                 body, size = b"", 0  # the status says enough

@@ -30,11 +30,20 @@ def cut(share: float) -> Damage:
 
 
 def dripping(true: Response) -> Iterator[Piece]:
-    whole = framed(true)
-    yield whole[:-40]
-    for place in range(len(whole) - 40, len(whole)):
-        yield whole[place : place + 1]
+    """One byte now and then, which would take minutes."""
+    yield framed(true)[: -len(true.body)]
+    for place in range(len(true.body)):
+        yield true.body[place : place + 1]
         yield DRIP
+
+
+def dragging(true: Response) -> Iterator[Piece]:
+    """Much and again much, and no end for long."""
+    yield framed(true, length=len(true.body) + 40 * 5000)[: -len(true.body)]
+    for _ in range(40):
+        yield b" " * 5000
+        yield DRIP
+    yield true.body
 
 
 def answered(status: int) -> Damage:
@@ -65,7 +74,8 @@ FAULTS: dict[str, tuple[Damage, str]] = {
     "JSON and more": (of_body(lambda body: body + b"}"), "not valid JSON"),
     "JSON twice": (of_body(lambda body: body * 2), "not valid JSON"),
     "zeros for the last bytes": (of_body(lambda body: body[:-40] + bytes(40)), "JSON"),
-    "1 byte now and then": (dripping, "had not ended after"),
+    "1 byte now and then": (dripping, "hardly anything came"),
+    "no end for long": (dragging, "had not ended after"),
     "silence": (lambda true: [SILENCE, framed(true)], "did not answer in time"),
     "silence in the body": (lambda true: [framed(true)[:-30], SILENCE, framed(true)[-30:]], "nothing came"),
     "a web page": (lambda _: Response(200, b"<html>sign in</html>", "text/html"), "web page"),

@@ -29,7 +29,7 @@ SHARES = 4
 NAMES = (FACT, "users")
 TINY = TenantConfig(today=TODAY, devices=8, days=2)
 BOTH_DAYS = DateKeyRange(TODAY - dt.timedelta(days=1), TODAY)
-SLOW = ("1 byte now and then", "silence", "silence in the body", "in pieces")
+SLOW = ("1 byte now and then", "no end for long", "silence", "silence in the body", "in pieces")
 ANSWERS = {name: damage for name, (damage, _) in FAULTS.items() if name not in SLOW} | {
     name: damage for name, damage in HARMLESS.items() if name not in SLOW
 }

@@ -12,7 +12,7 @@ import pytest
 from damage import FAULTS, HARMLESS, Damage
 from harness import Cli, Serve, running
 from meddler import Heard, Meddle, Meddler, Piece, framed
-from rig import FACT, SMALL, TODAY, Rig, Row, as_rows, rows_of
+from rig import FACT, SMALL, TODAY, Rig, Row, as_rows, read_rows, rows_of
 
 from intune_dw_cli.errors import IntuneDwError
 from intune_dw_cli.events import Retrying, Throttled
@@ -157,3 +157,16 @@ def test_a_service_that_asks_for_a_day_is_asked_again_in_minutes_and_both_are_sa
     assert re.search(r"next attempt in 30[01] s", said)
     sandbox.heal()
     cli("backup", "A", "--only", "users", "--url", sandbox.url).ok()
+
+
+def test_the_timeout_of_the_command_ends_silence_and_drips(cli: Cli, serve: Serve) -> None:
+    sandbox = serve("--page-size", 5, devices=10, days=2)
+    for page, fault in enumerate(
+        ("kind=stall,seconds=30", "kind=stall,seconds=30,at=body", "kind=drip,seconds=0.2"), 1
+    ):
+        sandbox.fault(f"{fault},collection=users,page={page}")
+    sandbox.fault("kind=drip,seconds=0.3,collection=$metadata")
+    said = cli("pull", "users", "-o", "users.csv", "--timeout", 0.5, "--url", sandbox.url).ok()
+    assert read_rows(cli.cwd / "users.csv") == as_rows(sandbox.rows("users"))
+    for reason in ("did not answer in time", "nothing came for too long", "hardly anything came for too long"):
+        assert reason in said.err

@@ -28,7 +28,7 @@ def response(body: bytes, headers: Mapping[str, str]) -> requests.Response:
 
 def read(body: bytes, encoding: str = "", max_bytes: int = MIB, **headers: str) -> tuple[bytes, int]:
     fields = {"Content-Encoding": encoding, **headers} if encoding else headers
-    return read_body(response(body, fields), max_bytes=max_bytes, max_seconds=60)
+    return read_body(response(body, fields), max_bytes=max_bytes, max_seconds=60, max_silence=60)
 
 
 @pytest.mark.parametrize("encoding", ["", "identity"])
