@@ -112,6 +112,10 @@ HARMLESS: dict[str, Damage] = {
 """Odd answers that hold what they should."""
 
 
+SLOW = ("1 byte now and then", "no end for long", "silence", "silence in the body")
+"""Those of FAULTS that only a time-out ends."""
+
+
 def _flipped(data: bytes) -> bytes:
     middle = len(data) // 2
     return data[:middle] + bytes([data[middle] ^ 0x55]) + data[middle + 1 :]

