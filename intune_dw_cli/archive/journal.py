@@ -16,9 +16,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from intune_dw_cli.archive.charts import ChartRecord
-from intune_dw_cli.archive.records import VERSION, Identity, Json, SliceRecord
+from intune_dw_cli.archive.records import DOCUMENTS, IDENTITY, VERSION, Identity, Json, SliceRecord
+from intune_dw_cli.archive.shape import Every, require, require_day
 from intune_dw_cli.errors import ArchiveError, OutputError
 from intune_dw_cli.export.files import disk_errors, open_append, open_private, sync_folder
+
+_HEADER = {"identity": IDENTITY, "today": str, "documents": DOCUMENTS, "drift": Every([str])}
+_REPLACING = {"paths": [str]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +153,9 @@ def read_journal(path: Path) -> tuple[JournalContent, int] | None:
                 content.charts[entry["item"]] = chart = ChartRecord.from_json(entry)
                 content.announced.difference_update(f.path for f in chart.files)
             elif entry["type"] == "replacing":
+                require(entry, _REPLACING)
                 content.announced.update(entry["paths"])
-        except (KeyError, TypeError, AttributeError):
+        except (KeyError, TypeError, ValueError):
             break
         whole = end
     return None if content is None else (content, whole)
@@ -173,7 +178,7 @@ def whole_lines(text: bytes) -> Iterable[tuple[Json, int]]:
             if int(crc, 16) != zlib.crc32(body) or not rest.endswith(b"}"):
                 return
             entry = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         if not isinstance(entry, dict):
             return
@@ -189,5 +194,7 @@ def _header(entry: Json) -> RunHeader:
             f"the unfinished run in this archive is of format version {entry['version']}, this program knows {VERSION}",
             hint="Finish it with the version of intune-dw that began it.",
         )
+    require(entry, _HEADER)
+    require_day(entry["today"])
     drift = {name: list(found) for name, found in entry["drift"].items()}
     return RunHeader(Identity(**entry["identity"]), entry["today"], dict(entry["documents"]), drift)

@@ -18,6 +18,8 @@ from intune_dw_cli import __version__
 from intune_dw_cli.archive.charts import ChartRecord
 from intune_dw_cli.archive.gaps import Gaps, find_gaps
 from intune_dw_cli.archive.records import (
+    DOCUMENTS,
+    IDENTITY,
     VERSION,
     Identity,
     Json,
@@ -26,6 +28,7 @@ from intune_dw_cli.archive.records import (
     part_from_json,
     part_to_json,
 )
+from intune_dw_cli.archive.shape import Every, require, require_day
 from intune_dw_cli.data.datekey import is_snapshot, to_date_key
 from intune_dw_cli.data.schema import ADDITIONAL
 from intune_dw_cli.errors import ArchiveDamagedError, ArchiveError
@@ -33,6 +36,30 @@ from intune_dw_cli.export.parts import Part
 from intune_dw_cli.export.plan import USUAL_RETENTION_DAYS
 
 State = Literal["complete", "partial"]
+
+_MOST_DAYS = 36500
+_HOLDING = {
+    "name": str,
+    "feed": int,
+    "folder": str,
+    "kind": str,
+    "retention_days": (int, None),
+    "schemas": list,
+    "slices": [{"schema": int}],
+    "missing": [{"slice": str, "reason": str}],
+    "snapshots": list,
+}
+_CONTENT = {
+    **IDENTITY,
+    "tool": str,
+    "as_of": str,
+    "documents": DOCUMENTS,
+    "feeds": [str],
+    "drift": Every([str]),
+    "charts_wanted": bool,
+    "charts": list,
+    "collections": list,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +182,10 @@ class Holding:
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Holding:
-        """Read a holding. Raises KeyError, TypeError, IndexError where it is none."""
+        """Read a holding. Raises KeyError, TypeError, IndexError, ValueError where it is none."""
+        require(raw, _HOLDING)
+        if not 0 < (raw["retention_days"] or 1) <= _MOST_DAYS:
+            raise ValueError("more days than any service keeps")
         schemas = [SchemaRecord.from_json(s) for s in raw["schemas"]]
         slices = [SliceRecord.from_json({**s, "schema": schemas[s["schema"]].to_json()}) for s in raw["slices"]]
         return cls(
@@ -289,7 +319,7 @@ def read_manifest(path: Path) -> Manifest | None:
     try:
         document = json.loads(text)
         content, digest = document["content"], document["content_sha256"]
-        version = content["version"]
+        version, is_whole = content["version"], content_sha256(content) == digest
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ArchiveDamagedError(f"{path} is no manifest, or is damaged", hint=_RESTORE) from None
     if version != VERSION:
@@ -297,11 +327,11 @@ def read_manifest(path: Path) -> Manifest | None:
             f"the archive is of format version {version}, this program knows version {VERSION}",
             hint="Use the version of intune-dw that made it, or a newer one.",
         )
-    if content_sha256(content) != digest:
+    if not is_whole:
         raise ArchiveDamagedError(f"{path} does not match its own hash: it was changed", hint=_RESTORE)
     try:
         return _manifest(content)
-    except (KeyError, TypeError, IndexError, AttributeError, ValueError):
+    except (KeyError, TypeError, IndexError, ValueError):
         raise ArchiveDamagedError(f"{path} lacks what a manifest has", hint=_RESTORE) from None
 
 
@@ -322,11 +352,14 @@ _RESTORE = "Restore it from a copy of the archive."
 
 
 def _manifest(content: Mapping[str, Any]) -> Manifest:
+    require(content, _CONTENT)
     required = [name for name in Identity.__slots__ if name != "redaction"]
     identity = Identity(**{name: content[name] for name in required}, redaction=content.get("redaction"))
     holdings = [Holding.from_json(c) for c in content["collections"]]
     feeds = list(content["feeds"])
-    dt.date.fromisoformat(content["as_of"])
+    require_day(content["as_of"])
+    if len({(h.name, h.feed) for h in holdings}) < len(holdings) or any(not 0 < h.feed <= len(feeds) for h in holdings):
+        raise ValueError("a collection twice, or of a feed that there is not")
     return Manifest(
         identity,
         content["as_of"],

@@ -7,6 +7,8 @@ from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from intune_dw_cli.archive.layout import METADATA, SERVICE
+from intune_dw_cli.archive.shape import Maybe, require
 from intune_dw_cli.data.schema import CollectionSchema
 from intune_dw_cli.errors import ArchiveError
 from intune_dw_cli.export.engine import SliceResult
@@ -15,6 +17,19 @@ from intune_dw_cli.export.parts import Part
 VERSION = 1
 
 Json = dict[str, Any]
+
+_TEXT = (str, None)
+IDENTITY = {"source": str, "tenant": _TEXT, "api_version": str, "format": str, "compression": _TEXT}
+IDENTITY |= {"redaction": Maybe(_TEXT)}
+"""Shape of an Identity."""
+DOCUMENTS = {METADATA: str, SERVICE: str}
+"""Shape of the documents' hashes."""
+_SCHEMA = {"columns": [{"name": str, "type": str}], "key": [str], "date_key": _TEXT, "redacted": Maybe([str])}
+_KEY = ([(str, int, float, bool, None)], None)
+_PART = {"path": str, "date_key": (int, None), "rows": int, "bytes": int, "sha256": str, "additional": bool}
+_PART |= {"first_key": _KEY, "last_key": _KEY}
+_SLICE = {"collection": str, "slice": str, "rows": int, "pages": int, "duplicates": (int, None)}
+_SLICE |= {"absent": [str], "parts": list, "smaller": [str]}
 
 _ID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
@@ -120,8 +135,11 @@ class SchemaRecord:
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> SchemaRecord:
-        """Read a record. Raises KeyError, TypeError where it is none."""
+        """Read a record. Raises KeyError, TypeError, ValueError where it is none."""
+        require(raw, _SCHEMA)
         columns = tuple((c["name"], c["type"]) for c in raw["columns"])
+        if not {*raw["key"], raw["date_key"]} <= {None, *(name for name, _ in columns)}:
+            raise ValueError("a key of columns that there are not")
         return cls(columns, tuple(raw["key"]), raw["date_key"], tuple(raw.get("redacted", ())))
 
 
@@ -180,7 +198,8 @@ class SliceRecord:
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> SliceRecord:
-        """Read a record. Raises KeyError, TypeError where it is none."""
+        """Read a record. Raises KeyError, TypeError, ValueError where it is none."""
+        require(raw, _SLICE)
         return cls(
             raw["collection"],
             raw["slice"],
@@ -210,6 +229,7 @@ def part_to_json(part: Part) -> Json:
 
 def part_from_json(raw: Mapping[str, Any]) -> Part:
     """Read a part. Raises KeyError, TypeError where it is none."""
+    require(raw, _PART)
     return Part(
         path=raw["path"],
         date_key=raw["date_key"],

@@ -36,7 +36,7 @@ def is_snapshot(key: int, today: dt.date) -> bool:
     """
     try:
         return _FIRST_SNAPSHOT <= from_date_key(key) <= today + dt.timedelta(days=7)
-    except ValueError:
+    except (ValueError, OverflowError):
         return False
 
 
