@@ -26,6 +26,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
 _ABSOLUTE = re.compile(r"(https?)://([^/?#]+)", re.IGNORECASE)
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._\-]+)(?::([0-9]{0,5}))?")
+_SHOWN = re.compile(r"[\w.\-\[\]:%]{1,100}")
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_\-]{0,61}[a-z0-9_])?")
 _NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _LOOPBACK_NET = ipaddress.IPv4Network("127.0.0.0/8")
@@ -238,5 +239,6 @@ def shown_host(link: str, request_url: str) -> str:
         netloc = urlsplit(urljoin(request_url, link.strip())).netloc
     except ValueError:
         netloc = ""
-    host = netloc.rpartition("@")[2]
-    return ascii(host[:100])[1:-1] or "an unreadable host"
+    # What cannot be of a host may be a query that lost its question mark.
+    shown = _SHOWN.match(netloc.rpartition("@")[2])
+    return ascii(shown[0])[1:-1] if shown else "an unreadable host"
