@@ -16,6 +16,7 @@ from intune_dw_cli.cli.options import (
     Privacy,
     Talk,
     option,
+    require_fit_path,
     require_positive,
     with_groups,
 )
@@ -156,6 +157,7 @@ def command(
             _attach(terminal, archive, attach, item)
             return
         require_positive("--workers", workers, WORKERS_HINT)
+        require_fit_path("ARCHIVE", archive)
         today = dt.datetime.now(dt.UTC).date()
         bounds = day_range(first, last, None, today)
         redaction = redaction_of(privacy)

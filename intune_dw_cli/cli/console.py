@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from intune_dw_cli.cli.options import Talk
+from intune_dw_cli.cli.options import Talk, require_fit_path
 from intune_dw_cli.data.outlet import ByteStream
 from intune_dw_cli.errors import IntuneDwError
 from intune_dw_cli.export.files import disk_errors, open_append
@@ -163,6 +163,7 @@ def _configure_logging(talk: Talk) -> None:
         handler.setFormatter(_Formatter("%(message)s"))
         logger.addHandler(handler)
     if talk.log_file:
+        require_fit_path("--log-file", talk.log_file)
         with disk_errors(talk.log_file):
             file = open_append(talk.log_file, devices=True)
         handler = logging.StreamHandler(io.TextIOWrapper(file, encoding="utf-8", write_through=True))

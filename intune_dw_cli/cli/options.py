@@ -7,6 +7,7 @@ Options that are `typed` have no such name.
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
@@ -66,6 +67,20 @@ def require_positive(flag: str, number: int | None, hint: str) -> None:
     """Raise UsageError, with the hint, where a number was given that is less than 1."""
     if number is not None and number < 1:
         raise UsageError(f"{flag} {number}: it must be at least 1", hint=hint)
+
+
+ON_WINDOWS = os.name == "nt"
+
+
+def require_fit_path(flag: str, path: str | Path | None) -> None:
+    """Raise UsageError, on Windows, for a path that would go somewhere else than it says."""
+    if not ON_WINDOWS or path is None or str(path) == "-":
+        return
+    from intune_dw_cli.export.names import trouble_on_windows
+
+    trouble = trouble_on_windows(str(path))
+    if trouble:
+        raise UsageError(f"{flag} {path} {trouble}", hint="Give another path, such as D:\\intune.")
 
 
 WORKERS_HINT = "Give --workers 1 to fetch one slice after the other; without it, 4 are fetched at a time."

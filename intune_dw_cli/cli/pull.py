@@ -20,6 +20,7 @@ from intune_dw_cli.cli.options import (
     Privacy,
     Talk,
     option,
+    require_fit_path,
     require_positive,
     with_groups,
 )
@@ -182,6 +183,7 @@ def command(
             raise UsageError("--modified-since cannot be combined with a date range", hint="Use one of them.")
         require_positive("--top", top, "Give --top 10 for a look at ten rows, or leave it out for all.")
         require_positive("--workers", workers, WORKERS_HINT)
+        require_fit_path("-o", output)
         target = Target.of(output, file_format(format, compression, excel, output), partition, terminal.talk.json)
         with (
             stoppable(terminal) as stop,

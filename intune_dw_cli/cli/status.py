@@ -46,6 +46,7 @@ def command(
     from intune_dw_cli.cli.console import Terminal
     from intune_dw_cli.cli.gaps import gap_lines, loss_json, loss_line
     from intune_dw_cli.cli.running import SUMMARY_VERSION, reported
+    from intune_dw_cli.data.datekey import from_date_key
     from intune_dw_cli.data.redact import in_words
 
     terminal = Terminal(talk)
@@ -79,7 +80,7 @@ def command(
         if status.redaction:
             terminal.line(f"personal data: {in_words(status.redaction)}")
         if status.last_day:
-            terminal.line(f"every fact is held up to {status.last_day}")
+            terminal.line(f"every fact is held up to {from_date_key(status.last_day)}")
         for name, slices in status.missing.items():
             terminal.line(f"{name}: missing {', '.join(slices[:5])}{' ...' * (len(slices) > 5)}")
         for chart in status.open_charts:

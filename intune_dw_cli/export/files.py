@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from intune_dw_cli.errors import OutputError
+from intune_dw_cli.export.windows import replace, windows_error
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
@@ -97,7 +98,7 @@ class AtomicFile(io.RawIOBase):
             self._refuse_links(final)
             if path is not None:
                 make_folder(final.parent)  # its own was there when it was opened: gone, it was removed by somebody
-            os.replace(self.partial, final)  # noqa: PTH105 - the atomic primitive, by its name
+            replace(self.partial, final)
             sync_folder(final.parent)
 
     def discard(self) -> None:
@@ -223,6 +224,8 @@ def disk_errors(path: Path, size: int = 0) -> Iterator[None]:
 
 def output_error(error: OSError, path: Path, size: int = 0) -> OutputError:
     """Return the OutputError for an OSError; arguments as for `disk_errors`."""
+    if (known := windows_error(error, path)) is not None:
+        return known
     if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
         where = "on the disk" if error.errno == errno.ENOSPC else "in the quota"
         figures = [f"it takes {size:,} bytes or more"] * (size > 0) + _free(path)
@@ -236,7 +239,7 @@ def output_error(error: OSError, path: Path, size: int = 0) -> OutputError:
 
 _PERMISSIONS = (
     "cannot be written: {0}",
-    "Check the permissions, and on Windows whether another program has the file open.",
+    "Check the permissions of the file and its folder.",
 )
 _IN_THE_WAY = (
     "cannot be written: something else is in the way ({0})",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from pathlib import PureWindowsPath
 from urllib.parse import quote
 
 _RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{p}{n}" for p in ("COM", "LPT") for n in range(1, 10))}
 _LONGEST = 100
+_NOT_ON_WINDOWS = frozenset('<>:"|?*')
 
 
 def file_stems(names: Iterable[str], held: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -35,3 +37,24 @@ def file_stems(names: Iterable[str], held: Mapping[str, str] | None = None) -> d
         taken.add(stem.casefold())
         stems[name] = stem
     return stems
+
+
+def trouble_on_windows(text: str) -> str | None:
+    """Return what is wrong with a path for Windows, None where nothing is.
+
+    What Windows would take and do something else with is wrong as well: a device's name (the rows would be gone), a
+    colon in a name (they would go into a stream that no Explorer shows), `C:x` (relative to the present folder of C).
+    """
+    path = PureWindowsPath(text)
+    if path.drive and not path.root:
+        rest = text[len(path.drive) :]
+        return f"is relative to the present folder of drive {path.drive} (write {path.drive}\\{rest}, or {rest or '.'})"
+    for part in path.parts[1:] if path.anchor else path.parts:
+        stem = part.partition(".")[0].rstrip(" ").upper()
+        if stem in _RESERVED or stem in ("CONIN$", "CONOUT$"):
+            return f"names the device {stem}"
+        if odd := _NOT_ON_WINDOWS.intersection(part) or {c for c in part if c < " "}:
+            return f"holds {min(odd)!r}, which no file name may hold"
+        if part not in (".", "..") and part[-1] in " .":
+            return "ends with a blank or a dot, which Windows drops"
+    return None

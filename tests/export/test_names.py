@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intune_dw_cli.export.names import file_stems
+from intune_dw_cli.export.names import file_stems, trouble_on_windows
 
 RESERVED = {"con", "prn", "aux", "nul", "conin$", "conout$", *(f"{p}{n}" for p in ("com", "lpt") for n in range(10))}
 HOSTILE = [
@@ -88,3 +88,32 @@ def test_names_that_differ_in_case_only_stay_apart_and_the_first_keeps_its_own()
     assert stems["devices"] == "devices"
     assert stems["Devices"].startswith("Devices~")
     assert len({s.casefold() for s in stems.values()}) == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("nul.csv", "device NUL"),
+        ("export\\CON", "device CON"),
+        ("D:\\x\\com1.tar.gz", "device COM1"),
+        ("C:devices.csv", "present folder of drive C:"),
+        ("C:", "present folder of drive C:"),
+        ("out:devices.csv", "':'"),
+        ("D:\\x\\what?.csv", "'?'"),
+        ("D:\\x\\a\nb.csv", "'\\n'"),
+        ("D:\\archive.", "blank or a dot"),
+        ("D:\\archive \\devices.csv", "blank or a dot"),
+    ],
+)
+def test_paths_that_go_elsewhere_on_windows_are_told(path: str, words: str) -> None:
+    assert words in str(trouble_on_windows(path))
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["devices.csv", ".", "..\\x", "export/", "D:\\intune", "D:/intune/x.parquet",
+     "\\\\server\\share\\x", "\\\\?\\D:\\x",
+     "console.csv", "D:\\.intune-dw\\x", "com10.csv"],
+)  # fmt: skip
+def test_ordinary_paths_are_fit_for_windows(path: str) -> None:
+    assert trouble_on_windows(path) is None
