@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from intune_dw_cli.cli.complete import chart_items, collection_names
 from intune_dw_cli.cli.options import (
     CONNECTION,
     OUTPUT,
@@ -64,11 +65,23 @@ def command(
     ] = None,
     only: Annotated[
         list[str] | None,
-        option("--only", help="Only collections that match (repeatable).", panel=SELECTION, metavar="GLOB"),
+        option(
+            "--only",
+            help="Only collections that match (repeatable).",
+            panel=SELECTION,
+            metavar="GLOB",
+            complete=collection_names,
+        ),
     ] = None,
     exclude: Annotated[
         list[str] | None,
-        option("--exclude", help="Not collections that match (repeatable).", panel=SELECTION, metavar="GLOB"),
+        option(
+            "--exclude",
+            help="Not collections that match (repeatable).",
+            panel=SELECTION,
+            metavar="GLOB",
+            complete=collection_names,
+        ),
     ] = None,
     first: Annotated[
         str | None,
@@ -91,7 +104,14 @@ def command(
     ] = None,
     item: Annotated[
         str | None,
-        option("--as", help="Which chart --attach brings: its item.", panel=CHARTS, metavar="ITEM", typed=True),
+        option(
+            "--as",
+            help="Which chart --attach brings: its item.",
+            panel=CHARTS,
+            metavar="ITEM",
+            complete=chart_items,
+            typed=True,
+        ),
     ] = None,
     keep_dimensions: Annotated[
         bool,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from intune_dw_cli.cli.complete import profile_names
 from intune_dw_cli.cli.options import CONNECTION, SIGN_IN, Connection, Talk, option, with_groups
 from intune_dw_cli.errors import UsageError
 
@@ -214,7 +215,14 @@ def logout(
         option("--all", help="Forget the profile too: feed URL, tenant, client id.", panel=SIGN_IN, typed=True),
     ] = False,
     profile: Annotated[
-        str | None, option("--profile", help="Which one. Default: the default one.", panel=CONNECTION, metavar="NAME")
+        str | None,
+        option(
+            "--profile",
+            help="Which one. Default: the default one.",
+            panel=CONNECTION,
+            metavar="NAME",
+            complete=profile_names,
+        ),
     ] = None,
     talk: Talk = Talk(),
 ) -> None:

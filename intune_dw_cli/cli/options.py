@@ -16,7 +16,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from intune_dw_cli.cli.complete import choices
+from intune_dw_cli.cli.complete import Completer, choices, profile_names
 from intune_dw_cli.errors import UsageError
 
 PREFIX = "INTUNE_DW_"
@@ -39,6 +39,7 @@ def option(
     aliases: tuple[str, ...] = (),
     metavar: str | None = None,
     words: tuple[str, ...] = (),
+    complete: Completer | None = None,
     typed: bool = False,
 ) -> Any:
     """Return a Typer option whose environment name follows the rule.
@@ -48,6 +49,7 @@ def option(
         more: Further spellings, such as `-w`.
         aliases: Further environment names, for those that admins have set already.
         words: What the shell completes as the value.
+        complete: Finds that where it is no fixed list.
         typed: Whether it must be typed and has no environment name: where a variable that was set for another command,
             or long ago, would do harm.
     """
@@ -59,7 +61,7 @@ def option(
         rich_help_panel=panel,
         metavar=metavar,
         show_envvar=bool(aliases),
-        autocompletion=choices(*words) if words else None,
+        autocompletion=choices(*words) if words else complete,
     )
 
 
@@ -98,7 +100,11 @@ class Connection:
     profile: Annotated[
         str | None,
         option(
-            "--profile", help="Profile made by `login`. Default: the default one.", panel=CONNECTION, metavar="NAME"
+            "--profile",
+            help="Profile made by `login`. Default: the default one.",
+            panel=CONNECTION,
+            metavar="NAME",
+            complete=profile_names,
         ),
     ] = None
     url: Annotated[
@@ -112,7 +118,12 @@ class Connection:
     ] = None
     api_version: Annotated[
         str | None,
-        option("--api-version", help="v1.0 or beta. Default: what the feed URL says, else v1.0.", panel=CONNECTION),
+        option(
+            "--api-version",
+            help="v1.0 or beta. Default: what the feed URL says, else v1.0.",
+            panel=CONNECTION,
+            words=("v1.0", "beta"),
+        ),
     ] = None
     tenant: Annotated[
         str | None,
