@@ -82,7 +82,7 @@ def command(
     The CSV is the data dictionary: a row for each property, of all or of one.
     """
     from intune_dw_cli.cli.connect import open_service
-    from intune_dw_cli.cli.console import Terminal
+    from intune_dw_cli.cli.console import ASKING, Terminal
     from intune_dw_cli.cli.progress import Reporter
     from intune_dw_cli.cli.running import stoppable
     from intune_dw_cli.cli.tables import collection_table, property_table
@@ -100,6 +100,8 @@ def command(
         open_service(connection, terminal, workers=workers, observer=Reporter(terminal), stop=stop) as service,
     ):
         warehouse = service.warehouse()
+        with terminal.busy(ASKING):
+            _ = warehouse.entity_sets
         if dates:
             _show_dates(terminal, warehouse, name, days, format, workers, stop)
             return

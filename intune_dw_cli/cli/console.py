@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _LINE_ENDS = re.compile(r"(\r?\n|\t)")
 _PIPE_WIDTH = 200
+ASKING = "asking the service which collections it has"
+"""What is waited for before the first row: the service document and $metadata."""
 
 
 class Terminal:
@@ -67,8 +69,8 @@ class Terminal:
         report_error(self.err, error)
 
     def line(self, text: str) -> None:
-        """Print a line of data to stdout."""
-        self.out.print(clean(text), soft_wrap=True)
+        """Print a line to stdout: data. Words wrap on a terminal, lines stay whole in a file or a pipe."""
+        self.out.print(clean(text), soft_wrap=not self.out.is_terminal)
 
     @property
     def data(self) -> ByteStream:
@@ -76,13 +78,29 @@ class Terminal:
         return _CleanText(sys.stdout.buffer) if sys.stdout.isatty() else sys.stdout.buffer
 
     def table(self, table: Table) -> None:
-        """Print a table to stdout: data."""
-        self.out.print(table)
+        """Print a table to stdout: data; outside a terminal without the blanks that would fill its lines."""
+        if self.out.is_terminal:
+            self.out.print(table)
+            return
+        with self.out.capture() as printed:
+            self.out.print(table)
+        self.out.print("\n".join(line.rstrip() for line in printed.get().splitlines()), soft_wrap=True)
 
     def print_json(self, document: dict[str, Any]) -> None:
         """Print one JSON object to stdout."""
         sys.stdout.write(json.dumps(document, ensure_ascii=True, indent=2) + "\n")
         sys.stdout.flush()
+
+    @contextmanager
+    def busy(self, what: str) -> Iterator[None]:
+        """Say what is waited for while the block runs; only to a person."""
+        if self.live:
+            with self.err.status(clean(what)):
+                yield
+            return
+        if self.err.is_terminal:
+            self.say(f"{what} ...")
+        yield
 
     @contextmanager
     def counting(self) -> Iterator[Callable[[str, int, int], None]]:

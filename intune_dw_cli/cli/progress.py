@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
-from intune_dw_cli.cli.console import Terminal, clean, duration_text, size_text
+from intune_dw_cli.cli.console import ASKING, Terminal, clean, duration_text, size_text
 from intune_dw_cli.events import (
     ChartOpen,
     ChartSaved,
@@ -33,6 +33,7 @@ from intune_dw_cli.events import (
 )
 
 _HEARTBEAT = 30.0
+_WAITS_SHOWN = 4
 
 
 @dataclass(slots=True)
@@ -57,7 +58,7 @@ class RunFigures:
     warnings: list[tuple[str | None, str]] = field(default_factory=list)
     retries: int = 0
     throttled: int = 0
-    waiting: tuple[str, float] | None = None
+    waits: dict[str, tuple[str, float]] = field(default_factory=dict)
     chart: str | None = None
     started: float = field(default_factory=time.monotonic)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -96,7 +97,7 @@ class RunFigures:
         else:
             self.retries += 1
             reason = event.reason
-        self.waiting = (f"{event.collection or 'service'}: {reason}", time.monotonic() + event.wait)
+        self.waits[event.collection or "service"] = (reason, time.monotonic() + event.wait)
 
 
 def _note_collection(figures: CollectionFigures, event: Event) -> None:
@@ -221,8 +222,10 @@ class _Display:
         with figures.lock:
             snapshot = [(n, c.active, c.done, c.slices, c.rows) for n, c in figures.collections.items()]
             ended = sum(c.state in ("complete", "failed") for c in figures.collections.values())
-            waiting, chart = figures.waiting, figures.chart
+            waits, chart = sorted(figures.waits.items(), key=lambda wait: -wait[1][1]), figures.chart
         seconds = max(figures.seconds, 0.001)
+        if not snapshot and not waits:
+            return Text(f"{ASKING} ({seconds:.0f} s)")
         rows = sum(s[4] for s in snapshot)
         text = f"{ended}/{len(snapshot)}  {rows:,} rows  {rows / seconds:,.0f}/s  {size_text(figures.wire_bytes)}"
         self._progress.update(self._all, total=max(len(snapshot), 1), completed=ended, text=text)
@@ -231,8 +234,10 @@ class _Display:
         lines: list[RenderableType] = [self._progress]
         if chart:
             lines.append(Text(f"trend chart: {clean(chart)}"))
-        if waiting and waiting[1] > now:
-            lines.append(Text(f"waiting {waiting[1] - now:.0f} s: {clean(waiting[0])}", style="yellow"))
+        for name, (reason, until) in waits[:_WAITS_SHOWN]:
+            if until > now:
+                said = f"waiting {until - now:.0f} s: {clean(name)}: {clean(reason)}"
+                lines.append(Text(said, style="yellow", no_wrap=True, overflow="ellipsis"))
         return Group(*lines)
 
     def _show(self, name: str, active: int, done: int, slices: int, rows: int) -> None:

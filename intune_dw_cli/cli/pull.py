@@ -160,7 +160,7 @@ def command(
     Rows come in DateKey order. The names: intune-dw collections
     """
     from intune_dw_cli.cli.connect import open_service
-    from intune_dw_cli.cli.console import Terminal
+    from intune_dw_cli.cli.console import ASKING, Terminal
     from intune_dw_cli.cli.estimate import require_dry_run, show_estimate
     from intune_dw_cli.cli.privacy import redaction_of
     from intune_dw_cli.cli.progress import Reporter
@@ -190,7 +190,8 @@ def command(
             open_service(connection, terminal, workers=workers, observer=reporter, stop=stop) as service,
         ):
             warehouse = service.warehouse()
-            chosen = _chosen(warehouse, collection or [], all, skip_without_days=not bounds.is_open)
+            with terminal.busy(ASKING):
+                chosen = _chosen(warehouse, collection or [], all, skip_without_days=not bounds.is_open)
             target.require_fits(chosen)
             selections.require_used(chosen)
             plans = [

@@ -175,6 +175,8 @@ class Summary:
         size = sum(c.bytes for c in self.collections)
         figures = self.figures
         trouble = f", {figures.retries + figures.throttled} retries" if figures.retries + figures.throttled else ""
+        warned = len(figures.warnings)
+        trouble += f", {warned} warning{'s' * (warned != 1)}" if warned else ""
         return (
             f"{self.state}: {len(self.collections)} collection{'s' * (len(self.collections) != 1)}, {rows:,} rows, "
             f"{files:,} file{'s' * (files != 1)}, {size_text(size)} in {duration_text(figures.seconds)}{trouble}"
