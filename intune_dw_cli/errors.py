@@ -34,16 +34,18 @@ class IntuneDwError(Exception):
 
     Args:
         message: What happened, one sentence.
-        hint: What the user should do next.
+        hint: What the user should do next; what is usual for the kind of error without it.
         collection: The entity set that was being read, if one was.
         request_id: The client-request-id of the failing request, for Microsoft support.
 
     Attributes:
         ends_run: Whether nothing else of the run could succeed either, so that it ends at once.
+        usual_hint: The hint of errors of this kind that bring none.
     """
 
     exit_code: ClassVar[int] = 1
     ends_run: ClassVar[bool] = False
+    usual_hint: ClassVar[str | None] = None
 
     def __init__(
         self,
@@ -55,7 +57,7 @@ class IntuneDwError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = hint or self.usual_hint
         self.collection = collection
         self.request_id = request_id
 
@@ -89,6 +91,8 @@ class ServiceError(IntuneDwError):
         status: The HTTP status.
         code: The service's own error code, where the body had one.
     """
+
+    usual_hint = "Run the same command again later; if it stays, report it to Microsoft with the ids above."
 
     def __init__(
         self,
@@ -127,6 +131,8 @@ class NotFoundError(ServiceError):
 class UnavailableError(ServiceError):
     """429, 408 or 5xx that outlived the retries. Running again later continues."""
 
+    usual_hint = "Run the same command again later; it continues."
+
 
 class TransportError(IntuneDwError):
     """No usable answer: name not resolved, TLS refused, connection reset, time-out, body cut short.
@@ -135,11 +141,17 @@ class TransportError(IntuneDwError):
         permanent: Whether trying again is pointless, as with a certificate that is not trusted.
     """
 
+    usual_hint = "Check the network, and run the same command again; it continues."
     permanent: bool = False
 
 
 class ProtocolError(IntuneDwError):
     """An answer that is not what OData 4.0 promises, for instance HTML from a proxy."""
+
+    usual_hint = (
+        "Run the same command again. If it stays: check the feed URL, and whether a proxy changes the answers; else "
+        "report it to Microsoft with the client-request-id."
+    )
 
 
 class MalformedPageError(ProtocolError):
@@ -163,6 +175,8 @@ class OutputError(IntuneDwError):
 
     no_space: bool = False
 
+    usual_hint = "Check the path, its permissions and the disk, and run the same command again."
+
     ends_run = True
 
 
@@ -181,6 +195,7 @@ class ArchiveLockedError(ArchiveError):
 class ArchiveDamagedError(ArchiveError):
     """`verify` found damage."""
 
+    usual_hint = "Bring the file back from a copy of the archive."
     exit_code = 5
 
 

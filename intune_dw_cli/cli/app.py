@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import traceback
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -119,7 +120,8 @@ def _report(error: IntuneDwError) -> None:
 def _unforeseen(error: Exception) -> IntuneDwError:
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return IntuneDwError(
-        f"an error in intune-dw itself: {type(error).__name__} in {frame.name}, line {frame.lineno}",
+        f"an error in intune-dw itself: {type(error).__name__} in "
+        f"{Path(frame.filename).name}, {frame.name}, line {frame.lineno}",
         hint="Please report it with the command and the output of `intune-dw --version`.",
     )
 

@@ -142,7 +142,9 @@ def open_identity(connection: Connection, settings: Settings, stop: threading.Ev
 def request_policy(connection: Connection) -> RequestPolicy:
     """Return the policy of all requests. Raises UsageError for a bundle that is no file or a time-out of nothing."""
     if connection.timeout <= 0:
-        raise UsageError("--timeout must be more than 0 seconds")
+        raise UsageError(
+            f"--timeout {connection.timeout:g}: it must be more than 0 seconds", hint="Leave it out for 300 seconds."
+        )
     return RequestPolicy(read_timeout=connection.timeout, ca_bundle=ca_bundle_of(connection))
 
 

@@ -84,7 +84,7 @@ def command(
             faults=tuple(Fault.parse(text) for text in fault or ()),
         )
     except ValueError as error:
-        raise UsageError(str(error)) from None
+        raise UsageError(str(error), hint="What each option takes: intune-dw sandbox --help") from None
     sandbox = Sandbox(tenant, server)
     try:
         sandbox.bind()

@@ -173,7 +173,9 @@ def plan_slices(entity_set: EntitySet, bounds: DateKeyRange, today: dt.date) -> 
     name = entity_set.name
     if entity_set.date_key is None:
         if not bounds.is_open:
-            raise UsageError(f"{name} has no DateKey, so a date range cannot be applied to it")
+            raise UsageError(
+                f"{name} has no DateKey, so a date range cannot be applied to it", hint="Leave the days out."
+            )
         return (Slice(name),)
     days = window(entity_set, today)
     first, last = days.first or today, days.last or today

@@ -94,7 +94,9 @@ def translated(host: str, *, secrets: Sequence[Secret] = ()) -> Iterator[None]:
         ) from None
     except OSError as error:
         if error.filename is not None:  # for instance a CA bundle that is not there: requests raises plain OSError
-            raise SignInError(f"cannot read {error.filename}: {error.strerror}") from None
+            raise SignInError(
+                f"cannot read {error.filename}: {error.strerror}", hint="Check --ca-bundle and REQUESTS_CA_BUNDLE."
+            ) from None
         raise _no_answer(host, error) from None
 
 

@@ -69,7 +69,10 @@ def load_certificate(credential: Certificate) -> LoadedCertificate:
         with path.open("rb") as file:
             data = file.read(_MAX_FILE)
     except OSError as error:
-        raise UsageError(f"the certificate file {path} cannot be read: {error.strerror}") from None
+        raise UsageError(
+            f"the certificate file {path} cannot be read: {error.strerror}",
+            hint="Check the path, and that the account that runs this may read the file.",
+        ) from None
     password = credential.password.reveal().encode() if credential.password else None
     key, certificate = _read_pem(path, data, password) if b"-----BEGIN " in data else _read_pfx(path, data, password)
     if not isinstance(key, RSAPrivateKey):
@@ -101,7 +104,10 @@ def _read_pem(path: Path, data: bytes, password: bytes | None) -> tuple[object, 
     for certificate in certificates:
         if _public_bytes(certificate) == public:
             return key, certificate
-    raise UsageError(f"{path} holds no certificate that belongs to its private key")
+    raise UsageError(
+        f"{path} holds no certificate that belongs to its private key",
+        hint="Put the certificate of this key into the file, or give the file of the other pair.",
+    )
 
 
 def _load_key(path: Path, pem: bytes, password: bytes | None) -> object:
@@ -115,7 +121,10 @@ def _load_key(path: Path, pem: bytes, password: bytes | None) -> object:
     except (ValueError, UnsupportedAlgorithm):
         if password is not None:
             raise UsageError(f"the password does not open the private key in {path}", hint=_PASSWORD_HINT) from None
-        raise UsageError(f"the private key in {path} cannot be read") from None
+        raise UsageError(
+            f"the private key in {path} cannot be read",
+            hint="Give an RSA key in PEM (PKCS#8 or PKCS#1), or a PFX file.",
+        ) from None
 
 
 def _read_pfx(path: Path, data: bytes, password: bytes | None) -> tuple[object, x509.Certificate]:
@@ -128,7 +137,10 @@ def _read_pfx(path: Path, data: bytes, password: bytes | None) -> tuple[object, 
             f"{path} is neither a PEM nor a PFX file", hint="Give a PEM file with certificate and key, or a PFX file."
         ) from None
     if key is None or certificate is None:
-        raise UsageError(f"{path} must hold both, the certificate and its private key")
+        raise UsageError(
+            f"{path} must hold both, the certificate and its private key",
+            hint="Export it again together with the private key.",
+        )
     return key, certificate
 
 

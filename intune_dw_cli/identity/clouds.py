@@ -171,5 +171,8 @@ def _https(text: str, what: str) -> str:
     url = text.strip().rstrip("/")
     parts = urlsplit(url)
     if parts.scheme.lower() != "https" or not parts.hostname or parts.username or parts.query or parts.fragment:
-        raise UsageError(f"{what} must be an https address without user name and query")
+        raise UsageError(
+            f"{what} must be an https address without user name and query",
+            hint="Leave it out to take the cloud's own, or write it as in https://graph.microsoft.com",
+        )
     return url

@@ -7,6 +7,8 @@ from pathlib import Path
 from intune_dw_cli.errors import SignInError, UsageError
 from intune_dw_cli.identity.secret import read_secret
 
+_PLATFORM = "The platform writes this file (AZURE_FEDERATED_TOKEN_FILE): check its configuration."
+
 
 def read_assertion(path: Path) -> str:
     """Return the token that the file holds now. Called for each request, because the file is replaced in time.
@@ -17,9 +19,7 @@ def read_assertion(path: Path) -> str:
     try:
         token = read_secret(path, "federated token").reveal()
     except UsageError as error:
-        raise SignInError(
-            error.message, hint="The platform writes this file (AZURE_FEDERATED_TOKEN_FILE): check its configuration."
-        ) from None
+        raise SignInError(error.message, hint=_PLATFORM) from None
     if any(char.isspace() for char in token):
-        raise SignInError(f"the federated token file {path} does not hold a token")
+        raise SignInError(f"the federated token file {path} does not hold a token", hint=_PLATFORM)
     return token

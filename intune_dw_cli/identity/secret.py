@@ -59,7 +59,10 @@ def read_secret(path: Path, what: str) -> Secret:
         with path.open("rb") as file:
             data = file.read(_MAX_SECRET + 1)
     except OSError as error:
-        raise UsageError(f"the {what} file {path} cannot be read: {error.strerror}") from None
+        raise UsageError(
+            f"the {what} file {path} cannot be read: {error.strerror}",
+            hint="Check the path, and that the account that runs this may read the file.",
+        ) from None
     try:
         text = data.decode("utf-8-sig").strip()
     except UnicodeDecodeError:

@@ -152,6 +152,9 @@ class RawAnswer:
     content_type: str
 
 
+_ADDRESS = "Leave --graph-url out to take the cloud's own, or write it as in https://graph.microsoft.com"
+
+
 class Graph:
     """Microsoft Graph. Used by one thread at a time.
 
@@ -170,9 +173,9 @@ class Graph:
         try:
             self._origin = origin_of(self._base)
         except ValueError as reason:
-            raise UsageError(f"the address of Microsoft Graph cannot be used: {reason}") from None
+            raise UsageError(f"the address of Microsoft Graph cannot be used: {reason}", hint=_ADDRESS) from None
         if self._origin.scheme != "https" and not is_loopback(self._origin.host):
-            raise UsageError("the address of Microsoft Graph must begin with https://")
+            raise UsageError("the address of Microsoft Graph must begin with https://", hint=_ADDRESS)
         self._exports = exports or ExportPolicy()
         self._pace = _Pace(self._exports, transport.stop)
 
