@@ -59,7 +59,7 @@ class RunFigures:
     retries: int = 0
     throttled: int = 0
     waits: dict[str, tuple[str, float]] = field(default_factory=dict)
-    chart: str | None = None
+    chart: tuple[str, float] | None = None
     started: float = field(default_factory=time.monotonic)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -86,7 +86,7 @@ class RunFigures:
             elif isinstance(event, Retrying | Throttled):
                 self._note_wait(event)
             elif isinstance(event, ChartStarted | ChartSaved | ChartOpen):
-                self.chart = event.title if isinstance(event, ChartStarted) else None
+                self.chart = (event.title, time.monotonic()) if isinstance(event, ChartStarted) else None
             elif event.collection:
                 _note_collection(self.collections.setdefault(event.collection, CollectionFigures()), event)
 
@@ -233,7 +233,8 @@ class _Display:
             self._show(name, active, done, slices, held)
         lines: list[RenderableType] = [self._progress]
         if chart:
-            lines.append(Text(f"trend chart: {clean(chart)}"))
+            title, since = chart
+            lines.append(Text(f"trend chart, made by Microsoft Graph ({now - since:.0f} s): {clean(title)}"))
         for name, (reason, until) in waits[:_WAITS_SHOWN]:
             if until > now:
                 said = f"waiting {until - now:.0f} s: {clean(name)}: {clean(reason)}"

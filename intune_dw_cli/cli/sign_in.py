@@ -271,6 +271,8 @@ class SignIn:
                 words += [flag, shlex.quote(value) if value else flag.strip("-").upper()]
             if settings.cloud.name != "public":
                 words += ["--cloud", settings.cloud.name]
+            if self._plaintext:
+                words.append("--allow-plaintext-cache")
         return " ".join(words)
 
     # -- what is kept -----------------------------------------------------------------------------------------

@@ -245,8 +245,8 @@ def open_cache(locations: Locations | None, *, allow_plaintext: bool = False) ->
     if not allow_plaintext:
         raise KeyringError(
             "this system has no keyring that could keep the sign-in encrypted",
-            hint="Sign in with --allow-plaintext-cache to keep it in a file that only you can read (0600), or use an "
-            "app with a secret or certificate, which keeps nothing. On Linux desktops: install gnome-keyring, "
+            hint="To keep it in a file that only you can read (0600): intune-dw login --allow-plaintext-cache. Or sign "
+            "in as an app, with a certificate or a secret: that keeps nothing. On Linux desktops: install gnome-keyring, "
             "gir1.2-secret-1 and PyGObject.",
         )
     return TokenCache(PlainVault(locations.cache / "tokens.json"), locations.cache / "tokens.json.lock")

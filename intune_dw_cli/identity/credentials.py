@@ -96,6 +96,12 @@ class AccessToken:
 Credential = Browser | DeviceCode | ClientSecret | Certificate | ManagedIdentity | FederatedToken | AccessToken
 
 
+def _is_tenant(text: str) -> bool:
+    """Whether a text may be a tenant: an id, a domain name, or one of the words for all of them."""
+    named = "." in text or _CLIENT_ID.fullmatch(text) is not None or text.lower() in _SHARED_TENANTS
+    return named and _TENANT.fullmatch(text) is not None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
     """All that a sign-in needs to know. Checked when made.
@@ -123,7 +129,7 @@ class Configuration:
         for what, value in (("tenant", self.tenant), ("client id", self.client_id)):
             if not value:
                 raise UsageError(f"no {what} is set", hint=_WHERE[what])
-        if not _TENANT.fullmatch(self.tenant or ""):
+        if not _is_tenant(self.tenant or ""):
             raise UsageError("the tenant is neither an id nor a domain name", hint=_WHERE["tenant"])
         if not _CLIENT_ID.fullmatch(self.client_id or ""):
             form = "00000000-0000-0000-0000-000000000000"

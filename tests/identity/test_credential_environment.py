@@ -81,6 +81,8 @@ def test_other_configurations_that_are_none():
         Configuration(credential=Browser(), tenant="t.example", client_id="my-app")
     with pytest.raises(UsageError, match="'common'"):
         Configuration(credential=ClientSecret(Secret("x")), tenant="common", client_id=CLIENT)
+    with pytest.raises(UsageError, match="neither an id nor a domain name"):
+        Configuration(credential=Browser(), tenant="contoso", client_id=CLIENT)
     assert Configuration(credential=Browser(), tenant="organizations", client_id=CLIENT).is_user
     assert not Configuration(credential=ManagedIdentity()).is_user
 
