@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "cli"))
 from commands import COMMANDS, calls, environment_names, global_options, options, unknown_in
 
 from intune_dw_cli.cli.help import EXIT_CODES, START, epilog
+from intune_dw_cli.sandbox import Sandbox
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -45,6 +46,8 @@ VARYING = {
     r"\b\d+ min ago": "TIME ago",
     r"[\d.]+ (B|KiB|MiB)\b": "SIZE",
     r"\d{1,3}(,\d{3})+": "COUNT",
+    r"at most \d+ rows": "at most COUNT rows",
+    "[\u2581-\u2588x]{5,}": "BARS",
 }
 
 
@@ -149,7 +152,16 @@ def test_python_in_the_readme_runs(block: Block, ran: tuple[Path, list[list[str]
     imports = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Import)]
     for name in {alias.name.partition(".")[0] for node in imports for alias in node.names}:
         pytest.importorskip(name, reason=f"{name} is not installed here")
-    ended = subprocess.run([sys.executable, "-c", code], cwd=ran[0], capture_output=True, encoding="utf-8", check=False)
+    with Sandbox() as sandbox:
+        service = {"INTUNE_DW_URL": sandbox.feed_url, "INTUNE_DW_ACCESS_TOKEN": "any", "INTUNE_DW_HOME": str(ran[0])}
+        ended = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ran[0],
+            env={**os.environ, **service},
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
     assert ended.returncode == 0, ended.stderr
 
 

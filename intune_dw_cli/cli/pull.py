@@ -366,7 +366,10 @@ def _chosen(warehouse: Warehouse, names: list[str], all: bool, *, skip_without_d
     if skip_without_days:
         refuse_ranges_without_datekey(chosen, known)
     if not chosen:
-        raise UsageError(f"none of {', '.join(names)} has a DateKey, so a date range cannot be applied")
+        raise UsageError(
+            f"none of {', '.join(names)} has a DateKey, so a date range cannot be applied",
+            hint="Leave the days out. Which collections have them: intune-dw collections",
+        )
     return chosen
 
 

@@ -246,8 +246,8 @@ def open_cache(locations: Locations | None, *, allow_plaintext: bool = False) ->
         raise KeyringError(
             "this system has no keyring that could keep the sign-in encrypted",
             hint="To keep it in a file that only you can read (0600): intune-dw login --allow-plaintext-cache. Or sign "
-            "in as an app, with a certificate or a secret: that keeps nothing. On Linux desktops: install gnome-keyring, "
-            "gir1.2-secret-1 and PyGObject.",
+            "in as an app, with a certificate or a secret: that keeps nothing. On Linux desktops: install "
+            "gnome-keyring, gir1.2-secret-1 and PyGObject.",
         )
     return TokenCache(PlainVault(locations.cache / "tokens.json"), locations.cache / "tokens.json.lock")
 
