@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -77,3 +79,16 @@ def test_the_wheel_alone_runs_as_a_module_and_finds_its_data(built: Path, tmp_pa
     listed = subprocess.run([*module, "collections", "--sandbox", "-f", "csv"], env=environ, cwd=tmp_path,
                             capture_output=True, text=True, check=True)  # fmt: skip
     assert "devicePropertyHistories" in listed.stdout
+
+
+def test_the_changelog_has_this_version_on_top_and_its_lines_are_bullets() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    releases = re.findall(r"^## \[(.+?)\](?: - (\d{4}-\d{2}-\d{2}))?$", text, re.MULTILINE)
+    assert releases[0] == ("Unreleased", "")
+    version, day = releases[1]
+    assert version == __version__
+    assert dt.date.fromisoformat(day)
+    kinds = set(re.findall(r"^### (.+)$", text, re.MULTILINE))
+    assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    body = text[text.index("### ") :]
+    assert [line for line in body.splitlines() if line and not line.startswith(("- ", "  ", "#", "The first"))] == []

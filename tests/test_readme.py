@@ -41,7 +41,7 @@ FOREIGN_OPTIONS = {
 FOREIGN_VARIABLES = {"HTTPS_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "NO_COLOR", "COLUMNS", "TERM"}
 VARYING = {
     r"\d{4}-\d{2}-\d{2}": "DATE",
-    r"\b20\d{6}\b": "DATE",
+    r"\b20\d{6}\b": "DATEKEY",
     r"in [\d.]+ s\b|in \d+ min \d+ s": "in TIME",
     r"\b\d+ min ago": "TIME ago",
     r"[\d.]+ (B|KiB|MiB)\b": "SIZE",
