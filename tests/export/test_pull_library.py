@@ -18,7 +18,7 @@ from intune_dw_cli.data.datekey import DateKeyRange
 from intune_dw_cli.data.formats import FileFormat
 from intune_dw_cli.errors import BadRequestError, InterruptedRunError, OutputError, SignInError
 from intune_dw_cli.events import PartCommitted
-from intune_dw_cli.export import ordered
+from intune_dw_cli.export import aside
 from intune_dw_cli.export.plan import CollectionPlan
 from intune_dw_cli.export.pull import PullResult, pull_to_files, pull_to_partitions, pull_to_stream
 from intune_dw_cli.sandbox import Fault, Sandbox, ServerConfig, TenantConfig
@@ -93,7 +93,7 @@ def test_any_number_of_workers_gives_the_same_bytes(
     in_memory: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ordered, "_IN_MEMORY", in_memory)
+    monkeypatch.setattr(aside, "_IN_MEMORY", in_memory)
     made = []
     for workers in (1, 4):
         bench = benches(sandbox, workers=workers)
@@ -131,7 +131,7 @@ def test_a_failed_collection_leaves_its_old_file_and_the_others_are_replaced(ben
 def test_a_run_that_ends_early_leaves_the_old_file_and_nothing_else(
     bench: Bench, tmp_path: Path, end: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ordered, "_IN_MEMORY", 0)
+    monkeypatch.setattr(aside, "_IN_MEMORY", 0)
     (tmp_path / f"{FACT}.csv").write_text("yesterday")
     plan = bench.plan()
     pages = iter(range(1000))
@@ -144,7 +144,7 @@ def test_a_run_that_ends_early_leaves_the_old_file_and_nothing_else(
                 bench.stop.set()
             else:
                 monkeypatch.setattr("intune_dw_cli.export.files.AtomicFile.write", full)
-                monkeypatch.setattr(ordered._Spill, "add", full)
+                monkeypatch.setattr(aside.RowsAside, "add", full)
         return url
 
     def full(*_: object, **__: object) -> None:
