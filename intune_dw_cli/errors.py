@@ -44,7 +44,7 @@ class IntuneDwError(Exception):
     """
 
     exit_code: ClassVar[int] = 1
-    ends_run: ClassVar[bool] = False
+    ends_run: bool = False
     usual_hint: ClassVar[str | None] = None
 
     def __init__(
@@ -139,10 +139,12 @@ class TransportError(IntuneDwError):
 
     Attributes:
         permanent: Whether trying again is pointless, as with a certificate that is not trusted.
+        unreachable: Whether not even a connection came about.
     """
 
     usual_hint = "Check the network, and run the same command again; it continues."
     permanent: bool = False
+    unreachable: bool = False
 
 
 class ProtocolError(IntuneDwError):

@@ -10,6 +10,7 @@ import logging
 import random
 import re
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from typing import Any, NoReturn, TypeVar
 import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, NewConnectionError
 
 from intune_dw_cli import __version__
 from intune_dw_cli.errors import (
@@ -67,6 +68,8 @@ class RequestPolicy:
         first_wait: Upper end of the first random wait; doubles with each attempt.
         max_wait: Longest random wait.
         max_retry_after: Longest wait that the service may ask for; more than that is cut to it.
+        lost_after: Time without any connection to the service after which a request that fails for want of one ends the
+            whole run: the others would each be as patient, for nothing.
         max_bytes: Largest decompressed answer.
         ca_bundle: File with the certification authorities to trust, in place of the built-in ones.
     """
@@ -79,6 +82,7 @@ class RequestPolicy:
     first_wait: float = 1.0
     max_wait: float = 60.0
     max_retry_after: float = 300.0
+    lost_after: float = 300.0
     max_bytes: int = 256 * 1024 * 1024
     ca_bundle: str | None = None
 
@@ -149,6 +153,7 @@ class Transport:
         self._gate = RequestGate(workers)
         self._local = threading.local()
         self._sessions: list[requests.Session] = []
+        self._unreachable_since: float | None = None
 
     def close(self) -> None:
         """Close the connections of all threads."""
@@ -272,7 +277,7 @@ class Transport:
         settings = session.merge_environment_settings(url, {}, True, ca_bundle, None)
         try:
             with _unlogged(not call.bearer):
-                return session.send(
+                response = session.send(
                     request,
                     stream=True,
                     timeout=(self._policy.connect_timeout, self._policy.read_timeout),
@@ -284,7 +289,14 @@ class Transport:
         except requests.exceptions.SSLError as error:
             raise _tls_error(error, url, request_id) from None
         except (requests.RequestException, HTTPError, OSError) as error:
-            raise _no_answer(error, url, request_id) from None
+            failure = _no_answer(error, url, request_id)
+            if not failure.unreachable:
+                self._unreachable_since = None
+            elif self._unreachable_since is None:
+                self._unreachable_since = time.monotonic()
+            raise failure from None
+        self._unreachable_since = None
+        return response
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
@@ -325,6 +337,8 @@ class Transport:
     ) -> None:
         asked, wait = attempt.asked, attempt.next_wait()
         if wait is None or getattr(error, "permanent", False):
+            if isinstance(error, TransportError) and error.unreachable:
+                error.ends_run = self._is_lost()
             raise error
         if attempt.throttled:
             limit = self._gate.throttled()
@@ -333,6 +347,11 @@ class Transport:
             self._observer(Retrying(collection, error.message, wait, attempt.failures))
         log.info("%s: %s; next attempt in %.1f s", collection or "service", error, wait)
         self.stop.wait(wait)
+
+    def _is_lost(self) -> bool:
+        """Whether no thread has had a connection for long."""
+        since = self._unreachable_since
+        return since is not None and time.monotonic() - since >= self._policy.lost_after
 
 
 class _Attempts:
@@ -480,19 +499,25 @@ def _tls_error(error: Exception, url: str, request_id: str) -> TransportError:
 def _no_answer(error: Exception, url: str, request_id: str) -> TransportError:
     text = str(error)
     if "NameResolution" in text or "getaddrinfo" in text or "resolve" in text:
-        return TransportError(
+        failure = TransportError(
             f"the host {_host(url)} is not known",
-            hint="Check the feed URL (after a data-center move it changes) and the network.",
+            hint=f"Check the feed URL (after a data-center move it changes) and the network. {_CONTINUES}",
             request_id=request_id,
         )
+        failure.unreachable = True
+        return failure
     what = "refused the connection" if "refused" in text else "did not answer in time"
     if "timed out" not in text and "refused" not in text:
         what = "closed the connection"
-    return TransportError(
+    failure = TransportError(
         f"{_host(url)} {what}",
         hint=f"Check the feed URL and the network. {_CONTINUES}",
         request_id=request_id,
     )
+    cause = getattr(error.args[0], "reason", None) if error.args else None
+    no_way = isinstance(error, requests.exceptions.ConnectTimeout | requests.exceptions.ProxyError)
+    failure.unreachable = no_way or isinstance(cause, NewConnectionError)
+    return failure
 
 
 def _status_error(
