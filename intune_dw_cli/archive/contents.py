@@ -138,7 +138,11 @@ def _read(path: Path, part: Part, schema: SchemaRecord) -> _Reading:
             # A row of one column that is null is an empty line.
             parse_options=pacsv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
             convert_options=pacsv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()), include_columns=needed or None
+                column_types=dict.fromkeys(names, pa.string()),
+                include_columns=needed or None,
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
             ),
         )
         for batch in reader:
@@ -154,7 +158,8 @@ def _head(path: Path) -> tuple[list[str], bool]:
 
 
 def _texts(row: pa.RecordBatch) -> list[str | None]:
-    return [_text(column[0].as_py()) for column in row.columns]
+    values = (c.cast(pa.string()) if pa.types.is_decimal(c.type) else c for c in row.columns)
+    return [_text(column[0].as_py()) for column in values]
 
 
 def _recorded(key: tuple[Any, ...] | None, schema: SchemaRecord, typed: bool) -> list[str | None]:

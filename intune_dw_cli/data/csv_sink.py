@@ -113,8 +113,9 @@ class _CarriageReturns(io.RawIOBase):
 
 def _header(names: list[str], excel: bool) -> bytes:
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\r\n" if excel else "\n").writerow(names)
-    return text.getvalue().encode("utf-8-sig" if excel else "utf-8")
+    csv.writer(text, lineterminator="\r\n").writerow(names)  # with both, so that a name with either is quoted
+    line = text.getvalue() if excel else text.getvalue().removesuffix("\r\n") + "\n"
+    return line.encode("utf-8-sig" if excel else "utf-8")
 
 
 def _may_be_long(wire: pa.DataType) -> bool:

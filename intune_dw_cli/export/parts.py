@@ -229,7 +229,12 @@ class _OpenPart:
         self.file.discard()
 
     def _key_of(self, batch: pa.RecordBatch, row: int) -> tuple[Any, ...] | None:
-        return tuple(batch.column(k)[row].as_py() for k in self.schema.key) or None
+        return tuple(_key_value(batch.column(k)[row]) for k in self.schema.key) or None
+
+
+def _key_value(value: pa.Scalar) -> Any:
+    """Return a value of a key as JSON can hold it: a decimal as its digits."""
+    return (value.cast(pa.string()) if pa.types.is_decimal(value.type) else value).as_py()
 
 
 def to_write(batch: pa.RecordBatch, schema: CollectionSchema) -> pa.RecordBatch:

@@ -168,10 +168,10 @@ def count_distinct(keys: pa.Table, piece_by: str) -> int:
 
     Counted in pieces, by the end of one column's values, so that a table of all rows need not stand in memory.
     """
-    return sum(
-        int(piece.group_by(keys.column_names, use_threads=False).aggregate([]).num_rows)
-        for piece in _pieces(keys, piece_by)
-    )
+    # By number: Arrow would take names such as `.a` or `[0]` for paths.
+    names = [f"k{number}" for number in range(keys.num_columns)]
+    pieces = (piece.rename_columns(names) for piece in _pieces(keys, piece_by))
+    return sum(int(piece.group_by(names, use_threads=False).aggregate([]).num_rows) for piece in pieces)
 
 
 def _pieces(keys: pa.Table, column: str) -> Iterator[pa.Table]:
