@@ -40,6 +40,7 @@ LINKS = [
     f"https://evil.example\\@{FEED_HOST}/",
     "https://2130706433/",
     "https://[::1]/",
+    "http://fef.amsub0102.manage.microsoft.com:443/x",
 ]
 ANGLES = [b"/", b"//", b"\\", b"@", b":", b"?", b"#", b"%2f", b"%40", b"%00", b".", b"..", b"evil.example", b"http:"]
 ANGLES += [

@@ -62,6 +62,9 @@ NAMES = [
     "\"quoted\", 'too'",
     "\x1b]0;title\x07\x1b[2J",
     "*?<>|",
+    ".a",
+    "[0]",
+    "cr\r",
 ]
 RESERVED = {"con", "prn", "aux", "nul", *(f"{p}{n}" for p in ("com", "lpt") for n in range(10))}
 SPELLED = [name.replace("\ud800", "\\ud800") for name in NAMES]
