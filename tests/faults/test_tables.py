@@ -6,17 +6,22 @@ import base64
 import csv
 import datetime as dt
 import io
+import random
 import re
+import shutil
 import struct
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import duckdb
 import hypothesis
 import pyarrow as pa
+import pytest
 from declared_columns import INTEGERS, schema_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -27,6 +32,7 @@ from intune_dw_cli.archive.views.tables import CSV
 from intune_dw_cli.data.formats import FileFormat
 from intune_dw_cli.data.schema import CollectionSchema
 from intune_dw_cli.export.parts import Part, PartNaming, PartsOutput
+from intune_dw_cli.sandbox.hostile import TEXTS
 from intune_dw_cli.service.csdl import Property
 
 TABLES, LONG_TABLES = 1_000, 10_000
@@ -224,3 +230,97 @@ def require_parquet(
     found = database.execute(f"SELECT {asked} FROM read_parquet('{path}')").fetchall()
     wanted = [[None if v is None else k.typed(v) for k, v in zip(kinds, row, strict=True)] for row in rows]
     assert [[exact(k, v) for k, v in zip(kinds, row, strict=True)] for row in found] == wanted
+
+
+# -- spreadsheets -----------------------------------------------------------------------------------------------
+
+OFFICE = shutil.which("soffice") or shutil.which("libreoffice")
+MINDFUL = "CSV:44,34,76,1,,0,false,true,false,false,false,-1,true"
+"""LibreOffice's way of reading CSV in which most can happen: it looks for numbers and dates, and runs formulas."""
+_NAMES = {
+    "table": "urn:oasis:names:tc:opendocument:xmlns:table:1.0",
+    "office": "urn:oasis:names:tc:opendocument:xmlns:office:1.0",
+    "text": "urn:oasis:names:tc:opendocument:xmlns:text:1.0",
+}
+TEMPTING = [
+    "TRUE",
+    "(5)",
+    "$5",
+    "5%",
+    "Jan 5",
+    "Dec-2024",
+    "12:30 PM",
+    "1 1/2",
+    "#N/A",
+    "1E+400",
+    "{=1+1}",
+    "\u00a0=1+1",
+]
+PIECES = [
+    *"=+-@0123456789.,:/%$()'eE \t",
+    "\u20ac",
+    "Jan",
+    "May",
+    "true",
+    "SUM(A1)",
+    "cmd|' /C calc'!A0",
+    "\n",
+    "x",
+    "AM",
+]
+
+
+def spelled(tag: str) -> str:
+    prefix, _, name = tag.partition(":")
+    return f"{{{_NAMES[prefix]}}}{name}"
+
+
+def cell_text(cell: ET.Element) -> str:
+    """The text of a cell: a paragraph a line."""
+    return "\n".join(map(paragraph, cell.findall(spelled("text:p"))))
+
+
+def paragraph(element: ET.Element) -> str:
+    """The text of a paragraph or a piece of one: blanks and tabs are elements."""
+    if element.tag == spelled("text:s"):
+        text = " " * int(element.get(spelled("text:c"), "1"))
+    else:
+        text = "\t" if element.tag == spelled("text:tab") else element.text or ""
+    return text + "".join(paragraph(child) + (child.tail or "") for child in element)
+
+
+def opened(path: Path, profile: Path) -> list[list[ET.Element]]:
+    """The cells of a CSV file as LibreOffice has them."""
+    assert OFFICE
+    where = [f"-env:UserInstallation={profile.as_uri()}", "--headless", "--convert-to", "fods", f"--infilter={MINDFUL}"]
+    subprocess.run(
+        [OFFICE, *where, "--outdir", str(path.parent), str(path)], check=True, capture_output=True, timeout=300
+    )
+    rows = ET.parse(path.with_suffix(".fods")).getroot().iter(spelled("table:table-row"))
+    return [list(row.iter(spelled("table:table-cell"))) for row in rows]
+
+
+@pytest.mark.skipif(OFFICE is None, reason="LibreOffice is not installed")
+def test_a_spreadsheet_runs_no_formula_and_keeps_text_as_text(
+    tmp_path: Path, rng: random.Random, is_long: bool
+) -> None:
+    made = {"".join(rng.choices(PIECES, k=rng.randrange(1, 7))) for _ in range(20_000 if is_long else 1_500)}
+    texts = [t for t in (*TEXTS, *TEMPTING, *sorted(made)) if t and not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\r]", t)]
+    schema = schema_of(("text", "Edm.String"), ("big", "Edm.Int64"))
+    rows = [{"text": text, "big": 2**53 + 1} for text in texts]
+    for name, excel in (("safe", True), ("plain", False)):
+        with (tmp_path / f"{name}.csv").open("wb") as file:
+            sink = FileFormat("csv", excel=excel).open(file, schema, additional=False, provenance={})
+            sink.write(pa.RecordBatch.from_pylist(rows, schema=schema.wire))
+            sink.close()
+    cells = {name: opened(tmp_path / f"{name}.csv", tmp_path / "profile") for name in ("safe", "plain")}
+    formula, kind = spelled("table:formula"), spelled("office:value-type")
+    assert sum(cell.get(formula) is not None for row in cells["plain"] for cell in row) > 20  # they would have been run
+    assert not [cell for row in cells["safe"] for cell in row if cell.get(formula) is not None]
+    assert len(cells["safe"]) == len(texts) + 1
+    for text, (cell, big) in zip(texts, cells["safe"][1:], strict=True):
+        assert cell.get(kind) == "string", text
+        shown = "".join(cell_text(cell).split())  # blanks at the ends of lines are LibreOffice's own
+        bare = "".join(text.split())
+        assert shown in (bare, f"'{bare}"), text
+        assert cell_text(big).lstrip("'") == str(2**53 + 1)
