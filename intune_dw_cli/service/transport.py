@@ -244,7 +244,6 @@ class Transport:
                 body, size = b"", 0  # the status says enough
             else:
                 error.request_id, error.collection = request_id, collection
-                error.hint = error.hint or _CONTINUES
                 raise
         finally:
             response.close()
