@@ -22,16 +22,17 @@ if TYPE_CHECKING:
 # What a spreadsheet runs (a leading = + - @, or a tab or line break before one) and what it rewrites: texts made of
 # digits and marks (leading zeros, long numbers, version numbers taken for dates), exponents such as 1E5, money, shares
 # and negatives in brackets, times with AM or PM, English months beside digits, and truth values.
+_BLANKS = r"[\s\v]*"  # `\s` of RE2 lacks the vertical tab
 _MARKS = r"[\d.,:/\-+()%$\x{20ac}\x{a3}\x{a5}' ]*"
 _DIGITS = rf"{_MARKS}\d{_MARKS}"
 _MONTH = "(jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|oct(ober)?|nov(ember)?"
 _MONTH += "|dec(ember)?)"
 _UNSAFE = "(?i)" + "|".join(
     (
-        r"^\s*[=+\-@\t\r\n]",
-        rf"^\s*{_DIGITS}(e[+\-]?\d+)?{_MARKS}(\s*[ap]m|\s[ap])?\s*$",
-        rf"^\s*({_DIGITS}{_MONTH}{_MARKS}|{_MARKS}{_MONTH}{_DIGITS})\s*$",
-        r"^\s*(true|false)\s*$",
+        rf"^{_BLANKS}[=+\-@\t\r\n]",
+        rf"^{_BLANKS}{_DIGITS}(e[+\-]?\d+)?{_MARKS}({_BLANKS}[ap]m|\s[ap])?{_BLANKS}$",
+        rf"^{_BLANKS}({_DIGITS}{_MONTH}{_MARKS}|{_MARKS}{_MONTH}{_DIGITS}){_BLANKS}$",
+        rf"^{_BLANKS}(true|false){_BLANKS}$",
     )
 )
 _EXACT_DIGITS = 15

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from declared_columns import schema_of
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from intune_dw_cli.data.formats import FileFormat
@@ -178,6 +178,8 @@ def test_dates_are_for_the_spreadsheet_to_read(edm_type: str, text: str) -> None
 @given(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.from_regex(r"[=+@\-\s]{0,2}[0-9eE.,:/ -]{0,6}")
 )
+@example("\x0b=")
+@example("\x0b007\x0b")
 def test_no_cell_begins_like_a_formula_and_none_changes_otherwise(text: str) -> None:
     (cell,) = cells("Edm.String", text)
     assert cell.removeprefix("'" if cell != text else "") == text
