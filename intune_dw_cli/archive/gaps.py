@@ -116,7 +116,9 @@ def _thin_days(rows_by_day: Mapping[int, int], inside: list[int]) -> Iterable[Th
         rows = rows_by_day.get(day)
         around = inside[max(0, position - _NEIGHBOURS) : position] + inside[position + 1 : position + 1 + _NEIGHBOURS]
         neighbours = [rows_by_day[d] for d in around if rows_by_day.get(d)]
-        if rows and neighbours and rows < _THIN * (median := statistics.median(neighbours)):
+        if not rows or not neighbours or rows >= _THIN * max(neighbours):
+            continue  # the usual case, without a median
+        if rows < _THIN * (median := statistics.median(neighbours)):
             yield ThinDay(day, rows, median)
 
 

@@ -15,7 +15,8 @@ from intune_dw_cli.export.files import disk_errors, open_append, write_atomic
 
 def write_inventory(layout: Layout, manifest: Manifest) -> None:
     """Write manifest.json, views.sql, report.html and SHA256SUMS, in this order. Raises OutputError."""
-    encoded, content = manifest.encode(), manifest.content()
+    content = manifest.content()
+    encoded = manifest.encode(content)
     digest = hashlib.sha256(encoded).hexdigest()
     views, report = render_views(content).encode(), render_report(content, digest).encode()
     write_atomic(layout.manifest, encoded, within=layout.state)

@@ -37,6 +37,8 @@ from intune_dw_cli.export.plan import USUAL_RETENTION_DAYS
 
 State = Literal["complete", "partial"]
 
+_JSON = json.JSONEncoder(ensure_ascii=False)
+_LEVELS = 5  # document, content, collections, a collection, its slices
 _MOST_DAYS = 36500
 _HOLDING = {
     "name": str,
@@ -139,6 +141,10 @@ class Holding:
             rows, as_of=as_of, retention_days=self.retention_days or USUAL_RETENTION_DAYS, unfetched=unfetched
         )
 
+    def copied(self) -> Holding:
+        """Return a holding that may be changed without changing this one (records and parts never change)."""
+        return replace(self, slices=dict(self.slices), missing=list(self.missing), snapshots=list(self.snapshots))
+
     def absorb(self, record: SliceRecord) -> None:
         """Take in a committed slice. Parts that it replaced leave the slices that held them."""
         paths = {p.path for p in record.parts}
@@ -174,7 +180,7 @@ class Holding:
             "days": {"first": days[0], "last": days[-1], "count": len(days)} if days else None,
             "gaps": asdict(gaps) if gaps else None,
             "schemas": [s.to_json() for s in schemas],
-            "slices": [{**s.to_json(), "schema": schemas.index(s.schema)} for s in ordered],
+            "slices": [s.to_json(schemas.index(s.schema)) for s in ordered],
             "missing": [asdict(m) for m in sorted(self.missing, key=lambda m: m.slice)],
             "snapshots": [part_to_json(p) for p in sorted(self.snapshots, key=lambda p: p.path)],
             "warnings": self.warnings,
@@ -187,7 +193,7 @@ class Holding:
         if not 0 < (raw["retention_days"] or 1) <= _MOST_DAYS:
             raise ValueError("more days than any service keeps")
         schemas = [SchemaRecord.from_json(s) for s in raw["schemas"]]
-        slices = [SliceRecord.from_json({**s, "schema": schemas[s["schema"]].to_json()}) for s in raw["slices"]]
+        slices = [SliceRecord.from_json(s, schemas[s["schema"]]) for s in raw["slices"]]
         return cls(
             raw["name"],
             raw["folder"],
@@ -249,6 +255,14 @@ class Manifest:
         """Every part by its path."""
         return {p.path: p for h in self.holdings for p in (*h.parts, *h.snapshots)}
 
+    def copied(self) -> Manifest:
+        """Return a manifest whose holdings may be changed without changing those of this one."""
+        return replace(
+            self,
+            collections={name: holding.copied() for name, holding in self.collections.items()},
+            former=[holding.copied() for holding in self.former],
+        )
+
     def after_move(self, source: str) -> Manifest:
         """Return the manifest as the base of the first run against another feed: all that is held is of former feeds.
 
@@ -280,16 +294,31 @@ class Manifest:
             "collections": [h.to_json(dt.date.fromisoformat(self.as_of)) for h in self.holdings],
         }
 
-    def encode(self) -> bytes:
-        """Return the bytes of manifest.json."""
-        content = self.content()
+    def encode(self, content: Json | None = None) -> bytes:
+        """Return the bytes of manifest.json: indented, a slice on one line.
+
+        Args:
+            content: What `content` gave, where that is at hand.
+        """
+        content = content or self.content()
         document = {"content_sha256": content_sha256(content), "content": content}
-        return (json.dumps(document, ensure_ascii=False, indent=1) + "\n").encode()
+        return (_laid_out(document, _LEVELS) + "\n").encode()
 
     def hashes(self) -> dict[str, str]:
         """Return the SHA-256 of every file that the manifest lists, by its path."""
         charts = {f.path: f.sha256 for c in self.charts for f in c.files}
         return {**self.documents, **charts, **{path: part.sha256 for path, part in self.parts.items()}}
+
+
+def _laid_out(value: Any, levels: int, indent: str = "\n") -> str:
+    """Return JSON text, indented for so many levels; what is deeper is written at once, which is many times faster."""
+    if not levels or not value or not isinstance(value, dict | list):
+        return _JSON.encode(value)
+    deeper = indent + " "
+    if isinstance(value, dict):
+        items = [f"{_JSON.encode(k)}: {_laid_out(v, levels - 1, deeper)}" for k, v in value.items()]
+        return "{" + deeper + ("," + deeper).join(items) + indent + "}"
+    return "[" + deeper + ("," + deeper).join(_laid_out(v, levels - 1, deeper) for v in value) + indent + "]"
 
 
 def smaller_text(record: SliceRecord) -> str:

@@ -182,8 +182,12 @@ class SliceRecord:
             tuple(p.path for p in result.parts if p in held and result.rows < sum(q.rows for q in result.parts)),
         )
 
-    def to_json(self) -> Json:
-        """Return the record as JSON values."""
+    def to_json(self, schema: int | None = None) -> Json:
+        """Return the record as JSON values.
+
+        Args:
+            schema: What to write for the schema, where it is written elsewhere.
+        """
         return {
             "collection": self.collection,
             "slice": self.slice,
@@ -191,14 +195,18 @@ class SliceRecord:
             "pages": self.pages,
             "duplicates": self.duplicates,
             "absent": list(self.absent),
-            "schema": self.schema.to_json(),
+            "schema": self.schema.to_json() if schema is None else schema,
             "parts": [part_to_json(part) for part in self.parts],
             "smaller": list(self.smaller),
         }
 
     @classmethod
-    def from_json(cls, raw: Mapping[str, Any]) -> SliceRecord:
-        """Read a record. Raises KeyError, TypeError, ValueError where it is none."""
+    def from_json(cls, raw: Mapping[str, Any], schema: SchemaRecord | None = None) -> SliceRecord:
+        """Read a record; its schema, where that is written elsewhere.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is none.
+        """
         require(raw, _SLICE)
         return cls(
             raw["collection"],
@@ -207,7 +215,7 @@ class SliceRecord:
             raw["pages"],
             raw["duplicates"],
             tuple(raw["absent"]),
-            SchemaRecord.from_json(raw["schema"]),
+            schema or SchemaRecord.from_json(raw["schema"]),
             tuple(part_from_json(part) for part in raw["parts"]),
             tuple(raw["smaller"]),
         )

@@ -63,6 +63,8 @@ def wrap(items: Sequence[str]) -> str:
 
 def _clean(text: str) -> str:
     """Return text without what could end a line, hide or turn round what follows, or is no character at all."""
+    if text.isascii() and text.isprintable():
+        return text
     return "".join("\ufffd" if unicodedata.category(c) in _UNSEEN else c for c in text)
 
 
