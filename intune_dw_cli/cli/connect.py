@@ -8,8 +8,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from intune_dw_cli.archive.backup import Connect
 from intune_dw_cli.cli.console import Terminal
 from intune_dw_cli.cli.options import Connection
 from intune_dw_cli.errors import UsageError
@@ -21,12 +21,14 @@ from intune_dw_cli.identity.identity import Identity
 from intune_dw_cli.identity.locations import Locations
 from intune_dw_cli.identity.profiles import ProfileStore
 from intune_dw_cli.identity.tokens import StaticToken, TokenSource
-from intune_dw_cli.sandbox import Sandbox
 from intune_dw_cli.service.feed import FeedUrl
-from intune_dw_cli.service.graph import ExportPolicy, Graph
 from intune_dw_cli.service.transport import RequestPolicy, Transport
 from intune_dw_cli.service.warehouse import Warehouse
 from intune_dw_cli.settings import Given, Settings, resolve
+
+if TYPE_CHECKING:
+    from intune_dw_cli.archive.backup import Connect
+    from intune_dw_cli.service.graph import Graph
 
 _USER_EXPORTS, _APP_EXPORTS = 8, 48
 """Requests about Graph export jobs a minute, as documented for a user and for an app."""
@@ -68,6 +70,9 @@ def open_service(
     if connection.sandbox:
         if connection.url:
             raise UsageError("--sandbox and --url exclude each other", hint="Leave one of them out.")
+        from intune_dw_cli.sandbox import Sandbox
+        from intune_dw_cli.service.graph import ExportPolicy, Graph
+
         with Sandbox() as sandbox:
             tokens: TokenSource = StaticToken("sandbox", origin="the sandbox")
             feed = FeedUrl.parse(sandbox.feed_url, api_version=connection.api_version, allowed_hosts=())
@@ -186,6 +191,8 @@ def _graph(
     """Return Graph, None where there is but a ready token, which is for the warehouse only."""
     if isinstance(settings.credential, AccessToken):
         return None
+    from intune_dw_cli.service.graph import ExportPolicy, Graph
+
     transport = Transport(identity.graph, workers=1, policy=policy, observer=observer, stop=stop)
     per_minute = _USER_EXPORTS if identity.configuration.is_user else _APP_EXPORTS
     return Graph(transport, settings.cloud.graph_url, exports=ExportPolicy(per_minute=per_minute))

@@ -16,7 +16,6 @@ from msal.authority import WELL_KNOWN_AUTHORITY_HOSTS
 from intune_dw_cli.errors import SignInError
 from intune_dw_cli.identity.answers import quieten, token_of, translated
 from intune_dw_cli.identity.cache import Account, TokenCache
-from intune_dw_cli.identity.certificate import load_certificate
 from intune_dw_cli.identity.clouds import scope_of
 from intune_dw_cli.identity.credentials import (
     Certificate,
@@ -188,6 +187,8 @@ def _client_credential(configuration: Configuration) -> tuple[Sequence[Secret], 
         case ClientSecret(secret):
             return (secret,), secret.reveal()
         case Certificate() as credential:
+            from intune_dw_cli.identity.certificate import load_certificate  # only now: see Identity.warnings
+
             loaded = load_certificate(credential)
             secrets = (loaded.private_key, *([credential.password] if credential.password else []))
             return secrets, {"private_key": loaded.private_key.reveal(), "public_certificate": loaded.certificate}

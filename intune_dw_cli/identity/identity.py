@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 from intune_dw_cli.errors import SignInError
 from intune_dw_cli.identity.cache import Account, TokenCache
-from intune_dw_cli.identity.certificate import load_certificate
 from intune_dw_cli.identity.claims import read_challenge
 from intune_dw_cli.identity.credentials import AccessToken, Browser, Certificate, Configuration, ManagedIdentity
 from intune_dw_cli.identity.grants import AppGrant, Grant, ManagedIdentityGrant, UserGrant
@@ -118,6 +117,8 @@ class Identity:
         """Return what the user should know before it fails: a certificate that ends soon or has ended."""
         if not isinstance(self.configuration.credential, Certificate):
             return []
+        from intune_dw_cli.identity.certificate import load_certificate  # brings cryptography, which takes its time
+
         warning = load_certificate(self.configuration.credential).expiry_warning()
         return [warning] if warning else []
 

@@ -11,6 +11,7 @@ import pytest
 from commands import COMMANDS, calls, options, unknown_in
 
 from intune_dw_cli import __version__
+from intune_dw_cli.cli.commands import PLACES
 from intune_dw_cli.cli.help import EXIT_CODES, START, epilog
 from intune_dw_cli.cli.version import version_text
 from intune_dw_cli.identity.locations import Locations
@@ -84,9 +85,24 @@ def test_alone_it_says_how_to_start_and_has_done_nothing() -> None:
 def test_every_command_has_a_place_in_the_overview() -> None:
     overview = run("--help").stdout
     assert all(name in overview for name in COMMANDS)
-    panels = {part.strip() for part in overview.split("─")}
-    assert {command.rich_help_panel for command in COMMANDS.values()} <= panels
+    assert {f"{command.rich_help_panel}:" for command in COMMANDS.values()} <= set(overview.splitlines())
     assert all(f"{code} {meaning.split(':')[0]}" in " ".join(overview.split()) for code, meaning in EXIT_CODES.items())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_overview_says_of_a_command_what_its_own_help_says_first(name: str) -> None:
+    assert PLACES[name].help == " ".join(COMMANDS[name].help.split("\n\n")[0].split())
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_overview_and_version_import_no_command_and_no_engine(option: str) -> None:
+    code = f"import sys; sys.argv = ['intune-dw', {option!r}]; import intune_dw_cli.cli.app as a\ntry: a.main()\n"
+    code += "finally: print(*sys.modules, sep='\\n', file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
+    loaded = set(done.stderr.splitlines())
+    heavy = {"pyarrow", "requests", "msal", "cryptography", "rich", "intune_dw_cli.sandbox", "intune_dw_cli.cli.pull"}
+    assert "intune_dw_cli.cli.app" in loaded
+    assert not heavy & loaded
 
 
 def test_version_says_what_a_bug_report_needs() -> None:
@@ -99,7 +115,7 @@ def test_version_says_what_a_bug_report_needs() -> None:
 
 
 def test_version_does_without_records_of_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("intune_dw_cli.cli.version.PARTS", ("no-such-part",))
+    monkeypatch.setattr("intune_dw_cli.cli.version.sys.path", ["/no-such-folder"])
     assert version_text().splitlines()[2] == "the versions of the parts are not recorded in this build"
 
 

@@ -223,6 +223,7 @@ def serve() -> None:
     import intune_dw_cli.archive.backup
     import intune_dw_cli.archive.verify
     import intune_dw_cli.cli.app
+    import intune_dw_cli.cli.backup
     import intune_dw_cli.cli.connect
     import intune_dw_cli.cli.progress
     import intune_dw_cli.cli.pull
