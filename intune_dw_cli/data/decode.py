@@ -1,9 +1,9 @@
 """Page text to record batches, exactly and without a Python loop over rows.
 
-The fast path re-frames the rows as one JSON object a line and lets `pyarrow.json` parse them against the schema of
-`$metadata`: integers and decimals are converted from their digits, never through a float. A success proves the
-framing: each line parsed as one object and the lines are as many as the separators said. Whatever does not fit (nested
-values, undeclared properties, `12.0` for an integer) goes through a full parse, which is slower and just as exact.
+The fast path hands the page to `pyarrow.json` as it is, as one line with one object, with the schema of `$metadata` for
+the rows in its `value`: integers and decimals are converted from their digits, never through a float. A success proves
+the reading of the envelope. Whatever does not fit (nested values, undeclared properties, `12.0` for an integer) goes
+through a full parse, which is slower and just as exact.
 """
 
 from __future__ import annotations
@@ -23,11 +23,14 @@ from intune_dw_cli.data.schema import ADDITIONAL, CollectionSchema, Column
 from intune_dw_cli.errors import MalformedPageError, ProtocolError
 from intune_dw_cli.service.page import Page, Served
 
-# pyarrow.json reads a bare `null` between rows out of bounds (seen in 26.0); such text is left to the full parse.
-_BARE_NULL = re.compile(rb"\}\s*n")
-_CHANGED = re.compile(r"Column\(/(.*)\) changed from \w+ to (string|number)")
+# pyarrow.json reads a `null` that stands alone on a line out of bounds (seen in 26.0); it would have to follow the
+# array's end. Such text is left to the full parse.
+_BARE_NULL = re.compile(rb"\]\s*\}\s*n")
+_CHANGED = re.compile(r"Column\(/value/\[\]/(.*)\) changed from \w+ to (string|number)", re.DOTALL)
+_FIRST_ROW = 64 * 1024  # bytes that hold the first row of a page, as a rule
 _NUMERAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_JSON = json.JSONDecoder()
 _TEXT = pa.string()
 _FLAG = pa.int8()
 
@@ -75,7 +78,7 @@ class PageDecoder:
             batch = pa.RecordBatch.from_pylist([], schema=self._schema.wire)
             decoded = DecodedPage(batch, page.next_link, frozenset())
         else:
-            decoded = self._decode_lines(page) or self._decode_document(page)
+            decoded = self._decode_rows(page) or self._decode_document(page)
         if self._select is None:
             return decoded
         kept = decoded.absent.intersection(self._select)
@@ -83,22 +86,30 @@ class PageDecoder:
 
     # -- fast path --------------------------------------------------------------------------------------------
 
-    def _decode_lines(self, page: Page) -> DecodedPage | None:
-        framed = page.lines()
-        if framed is None or _BARE_NULL.search(framed[0]):
+    def _decode_rows(self, page: Page) -> DecodedPage | None:
+        text = page.rows()
+        if page.span is None or text is None:
             return None
-        lines, count = framed
-        spelling = self._spelling(lines)
-        table = spelling and self._read(lines, spelling)
-        if not spelling or not table or table.num_rows != count:
+        body, members = page.body, page.texts
+        if members is None:  # an envelope with more than texts: leave it out
+            body, members = b"".join((b'{"value":[', text, b"]}")), ()
+        if page.body.find(b"]", *page.span) >= 0 and _BARE_NULL.search(page.body, *page.span):
+            return None
+        spelling = self._spelling(text)
+        rows = spelling and self._read(body, members, spelling)
+        if not spelling or not rows:
             return None
         present = frozenset(spelling.values())
         arrays, absent = [], set()
-        for column in self._schema.columns:
-            values = _typed(column, table.column(column.name).combine_chunks())
+        for index, column in enumerate(self._schema.columns):
+            values = _typed(column, rows.field(index))
             if values is None:
                 return None
-            if column.name not in present and values.null_count == count and f'"{column.name}"'.encode() not in lines:
+            if (
+                column.name not in present
+                and values.null_count == len(values)
+                and f'"{column.name}"'.encode() not in body
+            ):
                 absent.add(column.name)
             arrays.append(values)
         batch = pa.RecordBatch.from_arrays(arrays, schema=self._schema.wire)
@@ -108,12 +119,10 @@ class PageDecoder:
         """Return the column that a served name means; the service's spelling may differ in case."""
         return self._by_name.get(name) or self._by_folded.get(name.casefold())
 
-    def _spelling(self, lines: bytes) -> dict[str, str] | None:
+    def _spelling(self, text: memoryview) -> dict[str, str] | None:
         """Return the names in the first row with the column each one fills ("" for an annotation)."""
-        end = lines.find(b"\n{")
-        try:
-            row = json.loads(lines if end < 0 else lines[:end])
-        except (ValueError, RecursionError):
+        row = _first_row(text)
+        if row is None:
             return None
         spelling: dict[str, str] = {}
         for name, value in row.items():
@@ -136,8 +145,8 @@ class PageDecoder:
             return self._written_as.setdefault(column.name, _FLAG) is not None
         return False
 
-    def _read(self, lines: bytes, spelling: Mapping[str, str]) -> pa.Table | None:
-        """Parse the lines; learn from a refusal how a column is written, and try again."""
+    def _read(self, body: bytes, members: Sequence[str], spelling: Mapping[str, str]) -> pa.StructArray | None:
+        """Parse the rows; learn from a refusal how a column is written, and try again."""
         served = {column: name for name, column in spelling.items() if column}
         annotations = [pa.field(name, _TEXT) for name, column in spelling.items() if not column]
         for _ in range(len(self._schema.columns) + 1):
@@ -145,7 +154,7 @@ class PageDecoder:
                 pa.field(served.get(c.name, c.name), self._written_as.get(c.name, c.wire)) for c in self._schema.columns
             ]
             try:
-                table = _read_json(lines, pa.schema(fields + annotations))
+                return _read_json(body, members, fields + annotations)
             except pa.ArrowInvalid as error:
                 changed = _CHANGED.search(str(error))
                 column = self._column(changed[1]) if changed else None
@@ -153,8 +162,6 @@ class PageDecoder:
                     return None
                 if not self._learn(column, {"string": str, "number": int}[changed[2]]):
                     return None
-                continue
-            return table.select(range(len(fields))).rename_columns([c.name for c in self._schema.columns])
         return None
 
     # -- full parse -------------------------------------------------------------------------------------------
@@ -191,12 +198,39 @@ class PageDecoder:
         return DecodedPage(batch, next_link, absent)
 
 
-def _read_json(lines: bytes, schema: pa.Schema) -> pa.Table:
-    return pj.read_json(
-        pa.BufferReader(lines),
-        read_options=pj.ReadOptions(use_threads=False, block_size=len(lines) + 1),
-        parse_options=pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error"),
+def _first_row(text: memoryview) -> dict[str, Any] | None:
+    """Parse the first row; None where it is none."""
+    for size in (_FIRST_ROW, len(text)):
+        try:
+            row, _ = _JSON.raw_decode(str(text[:size], "utf-8", "ignore"))
+        except (ValueError, RecursionError):
+            continue
+        return row if isinstance(row, dict) else None
+    return None
+
+
+def _read_json(body: bytes, members: Sequence[str], fields: list[pa.Field]) -> pa.StructArray | None:
+    """Parse a page into one struct a row; None where it is more than one object, or a row is none.
+
+    Args:
+        body: The page.
+        members: The names of all members beside `value`; they hold texts.
+        fields: What a row may have.
+
+    Raises:
+        ArrowInvalid: a value does not fit its field, a member is not named, or the text is no JSON.
+    """
+    envelope = [pa.field("value", pa.list_(pa.struct(fields))), *(pa.field(name, _TEXT) for name in members)]
+    table = pj.read_json(
+        pa.BufferReader(body),
+        read_options=pj.ReadOptions(use_threads=False, block_size=len(body) + 1),
+        parse_options=pj.ParseOptions(explicit_schema=pa.schema(envelope), unexpected_field_behavior="error"),
     )
+    if table.num_rows != 1:
+        return None
+    (array,) = table.column(0).chunks
+    rows = array.values
+    return rows if rows.null_count == 0 else None
 
 
 def _typed(column: Column, values: pa.Array) -> pa.Array | None:

@@ -10,13 +10,13 @@ import pyarrow.parquet as pq
 from intune_dw_cli.data.outlet import ByteStream, Outlet
 from intune_dw_cli.data.schema import ADDITIONAL, CollectionSchema
 
-_GROUP_CELLS = 2 * 1024 * 1024
-_GROUP_ROWS = 128 * 1024
+_GROUP_CELLS = 1024 * 1024
+_GROUP_ROWS = 64 * 1024
 _CHUNK_ROWS = 16 * 1024
 
 
 def row_group_rows(columns: int) -> int:
-    """Return how many rows a row group has: 131,072, fewer where the table is wide, so that memory stays bounded."""
+    """Return how many rows a row group has: 65,536, fewer where the table is wide, so that memory stays bounded."""
     return max(_CHUNK_ROWS, min(_GROUP_ROWS, _GROUP_CELLS // max(columns, 1) // _CHUNK_ROWS * _CHUNK_ROWS))
 
 

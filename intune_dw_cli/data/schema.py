@@ -22,6 +22,9 @@ ADDITIONAL = "_additional"
 """The column that takes, as one JSON object a row, the properties that `$metadata` does not declare."""
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
+_NANOSECONDS = pa.timestamp("ns", tz="UTC")
+_SIX_DECIMALS = len("2024-01-15T08:30:00.123456Z")
+_NO_TEXT = pa.scalar(None, pa.string())
 _TIME = pa.time64("us")
 _MAX_PRECISION = 38
 
@@ -159,6 +162,21 @@ def _decimal(declared: Property) -> pa.DataType | None:
 
 
 def _timestamps(texts: pa.Array) -> pa.Array:
+    # A cast that fails is dear, for it fails row by row: so look before.
+    if (pc.max(pc.binary_length(texts)).as_py() or 0) <= _SIX_DECIMALS:
+        return _any_timestamps(texts)
+    # Seven decimals fit into nanoseconds, which know no years 0001 or 9999; before 1970 cutting them would round up.
+    near = pc.and_(pc.greater_equal(texts, "1971"), pc.less(texts, "2262"))
+    try:
+        values = pc.if_else(near, texts, _NO_TEXT).cast(_NANOSECONDS).cast(TIMESTAMP, safe=False)
+    except pa.ArrowInvalid:
+        return _any_timestamps(texts)
+    if values.null_count == texts.null_count:
+        return values
+    return pc.coalesce(values, _any_timestamps(pc.if_else(near, _NO_TEXT, texts)))
+
+
+def _any_timestamps(texts: pa.Array) -> pa.Array:
     try:
         return texts.cast(TIMESTAMP)
     except pa.ArrowInvalid:

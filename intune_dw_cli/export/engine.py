@@ -350,6 +350,7 @@ class _SliceWorker:
             self._observer(PageFetched(self._state.name, batch.num_rows, reading.wire_bytes))
             if self._plan.top is not None and tally.rows >= self._plan.top:
                 break
+            del reading, batch  # the next page is waited for without them
         return False
 
     def _redacted(self, batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -46,6 +46,7 @@ class OrderedOutput:
         self._stop = stop
         self._turn = 0
         self._abandoned = False
+        self._passing_on = False
         self._slots: dict[int, _Slot] = {}
         self._changed = threading.Condition()
         self.rows = 0
@@ -96,24 +97,43 @@ class OrderedOutput:
 
     def take(self, slot: _Slot, batch: pa.RecordBatch) -> None:
         """Write a batch of the slice whose turn it is, or keep it aside."""
-        with self._changed:
-            direct = slot.number == self._turn and slot.by_day is None
-            if direct:
-                self._drain(slot)
-                self._write(to_write(batch, self._schema))
-        if not direct:
-            for day, rows in split_by_day(batch, slot.by_day):
-                slot.keep(day, self._sink.typed(to_write(rows, self._schema)))
+        # No lock, so that slices ahead go on while this one encodes: only the slice itself can end its turn.
+        if slot.number == self._turn and slot.by_day is None:
+            self._drain(slot)
+            self._write(to_write(batch, self._schema))
+            return
+        for day, rows in split_by_day(batch, slot.by_day):
+            slot.keep(day, self._sink.typed(to_write(rows, self._schema)))
 
     def finished(self, slot: _Slot) -> None:
-        """Note that a slice has given all its rows; write it, and those behind it, as far as the turn goes."""
+        """Note that a slice has given all its rows; write it, and those behind it, as far as the turn goes.
+
+        One thread does that at a time. A slice that ends meanwhile is written by that thread.
+        """
         with self._changed:
             slot.done = True
-            while (head := self._slots.get(self._turn)) is not None and head.done:
+            if self._passing_on:
+                return
+            self._passing_on = True
+        try:
+            while head := self._done_head():
                 self._drain(head)
-                del self._slots[self._turn]
-                self._turn += 1
-            self._changed.notify_all()
+                with self._changed:
+                    del self._slots[self._turn]
+                    self._turn += 1
+                    self._changed.notify_all()
+        except BaseException:
+            self._passing_on = False
+            raise
+
+    def _done_head(self) -> _Slot | None:
+        """Return the slice whose turn it is if it has given all its rows; else nobody passes the turn on any more."""
+        with self._changed:
+            head = self._slots.get(self._turn)
+            if head is None or not head.done:
+                self._passing_on = False
+                return None
+            return head
 
     def _drain(self, slot: _Slot) -> None:
         for day in slot.aside.days:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from intune_dw_cli.data.decode import DecodedPage, PageDecoder
 from intune_dw_cli.errors import MalformedPageError, ProtocolError
@@ -68,14 +68,19 @@ class PageReader:
             ahead = self._ahead(page, seen)
             try:
                 decoded = self._decode(page)
-                yield Reading(decoded, size)
-                if decoded.next_link is None:
+                next_link, rows = decoded.next_link, decoded.batch.num_rows
+                reading = Reading(decoded, size)
+                page = replace(page, body=b"", span=None)  # neither text nor rows are held longer than they are used
+                del decoded
+                yield reading
+                del reading
+                if next_link is None:
                     return
-                empty = 0 if decoded.batch.num_rows else empty + 1
+                empty = 0 if rows else empty + 1
                 if empty >= _MOST_EMPTY:
                     raise self._endless(page, f"{empty:,} pages in a row hold no row and lead on")
-                if ahead is None or decoded.next_link != page.next_link:
-                    ahead = self._request(page, decoded.next_link, seen)
+                if ahead is None or next_link != page.next_link:
+                    ahead = self._request(page, next_link, seen)
                 page, size = ahead.result()
             except BaseException:
                 if ahead is not None:

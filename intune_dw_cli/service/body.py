@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import zlib
+from typing import Any
 
 import requests
 from urllib3.exceptions import HTTPError
 
 from intune_dw_cli.errors import ProtocolError, TransportError
 
-_CHUNK = 64 * 1024
+inflation: Any = zlib
+with contextlib.suppress(ImportError):  # the same functions, three times as fast; not for every platform
+    from isal import isal_zlib as inflation
+
+_CHUNK = 256 * 1024
+_TOGETHER = 4 * 1024 * 1024
+"""Received bytes that are inflated in one go: more than a page has, so that a page is inflated without being copied."""
 _GZIP = 31
 _LEAST = 4096
 """Bytes that must come in the time in which silence would end an answer: a byte now and then is no better."""
@@ -39,17 +47,21 @@ def read_body(
             hint="A proxy seems to change the service's answers; connect without it.",
         )
     inflater = _Inflater(max_bytes) if "gzip" in encoding else None
-    body = bytearray()
+    chunks: list[bytes] = []
+    held = 0
     begun = since = time.monotonic()
     fresh = 0
     try:
         # read1 gives what has come; read would wait for a whole chunk, and a dripping answer would never time out.
         while chunk := response.raw.read1(_CHUNK, decode_content=False):
+            chunks.append(chunk)
+            held += len(chunk)
             if inflater is None:
-                body += chunk
-                _check_bound(len(body), max_bytes)
-            else:
-                inflater.feed(chunk)
+                _check_bound(held, max_bytes)
+            elif held >= _TOGETHER:
+                inflater.feed(b"".join(chunks))
+                chunks.clear()
+                held = 0
             fresh += len(chunk)
             now = time.monotonic()
             if now > begun + max_seconds:
@@ -61,7 +73,12 @@ def read_body(
     except (HTTPError, OSError) as error:
         raise TransportError(f"the answer broke off: {_reason(error)}") from None
     received = response.raw.tell()
-    return (bytes(body) if inflater is None else inflater.finish()), received
+    body = b"".join(chunks)
+    if inflater is None:
+        return body, received
+    chunks.clear()
+    inflater.feed(body)
+    return inflater.finish(), received
 
 
 class _Inflater:
@@ -69,26 +86,29 @@ class _Inflater:
 
     def __init__(self, max_bytes: int) -> None:
         self._max = max_bytes
-        self._stream = zlib.decompressobj(_GZIP)
-        self._body = bytearray()
+        self._stream = inflation.decompressobj(_GZIP)
+        self._pieces: list[bytes] = []
+        self._size = 0
         self._fed = False
 
     def feed(self, data: bytes) -> None:
-        self._fed = True
+        self._fed = self._fed or bool(data)
         try:
             while data:
                 if self._stream.eof:
-                    self._stream = zlib.decompressobj(_GZIP)
-                self._body += self._stream.decompress(data, self._max - len(self._body) + 1)
-                _check_bound(len(self._body), self._max)
+                    self._stream = inflation.decompressobj(_GZIP)
+                piece = self._stream.decompress(data, self._max - self._size + 1)
+                self._pieces.append(piece)
+                self._size += len(piece)
+                _check_bound(self._size, self._max)
                 data = self._stream.unconsumed_tail or self._stream.unused_data
-        except zlib.error:
+        except inflation.error:
             raise TransportError("the answer broke off: its gzip data is damaged") from None
 
     def finish(self) -> bytes:
         if self._fed and not self._stream.eof:
             raise TransportError("the answer broke off: its gzip data is cut short")
-        return bytes(self._body)
+        return b"".join(self._pieces)  # a single piece is not copied
 
 
 def _check_bound(size: int, max_bytes: int) -> None:

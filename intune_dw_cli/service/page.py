@@ -1,8 +1,8 @@
 """One response of a collection: find its rows and its nextLink without parsing the rows.
 
 The text of a page (OData 4.0 JSON Format, 4.5 and 12) is an object whose `value` is an array of rows. Only what stands
-before and after that array is parsed here; the rows are handed on as text, with the separator at which they may be
-cut. This is a *reading*, proven only when the rows decode: when they do not, `Page.document` parses it all.
+before and after that array is parsed here; the rows are handed on as text. This is a *reading*, proven only when that
+text decodes as the rows of one array: when it does not, `Page.document` parses it all.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ _KEY = re.compile(_GAP + rb"(" + _STRING + rb")" + _GAP + rb":" + _GAP)
 _SCALAR = re.compile(_STRING + rb"|[-+0-9.eE]+|true|false|null")
 _ARRAY = re.compile(rb"\[" + _GAP)
 _COMMA = re.compile(_GAP + rb",")
-_FIRST_ROW = re.compile(rb"\{" + _GAP + rb'"([^"\\,:\]}\s][^"\\]*)"' + _GAP + rb":")
 _MAX_TAIL = 65536
 _MAX_CANDIDATES = 32
 _HINT = "If this goes on, check the feed URL, and whether a proxy or a sign-in page stands in between."
@@ -51,33 +50,25 @@ class Page:
         url: The request that gave it; repeating it gives the page again.
         request_id: The client-request-id of that request.
         span: Where in `body` the rows stand (between the brackets of `value`), None when only a full parse can tell.
-        separator: The bytes between two rows, from the closing brace to the first property name of the next row;
-            None with at most one row. It cannot occur inside a string: after `{` a quote would end the string,
-            and no string is followed by a letter.
         next_link: The nextLink as served, None on the last page. Certain once the rows have decoded.
+        texts: The names of the members beside `value`, None where one of them is neither text nor null.
     """
 
     body: bytes
     url: str
     request_id: str
     span: tuple[int, int] | None
-    separator: bytes | None
     next_link: str | None
+    texts: tuple[str, ...] | None = None
 
     @property
     def is_empty(self) -> bool:
         """Whether the page certainly has no row."""
         return self.span is not None and self.span[0] == self.span[1]
 
-    def lines(self) -> tuple[bytes, int] | None:
-        """Return the rows as text, one JSON object a line, and how many they are; None when that takes a full parse."""
-        if self.span is None:
-            return None
-        rows = self.body[slice(*self.span)]
-        if not self.separator:
-            return rows, int(bool(rows))
-        next_row = self.separator[self.separator.index(b"{") :]
-        return rows.replace(self.separator, b"}\n" + next_row), rows.count(self.separator) + 1
+    def rows(self) -> memoryview | None:
+        """Return the text of the rows, between the brackets of `value`; None when that takes a full parse."""
+        return None if self.span is None else memoryview(self.body)[slice(*self.span)]
 
     def document(self) -> tuple[list[Any], str | None]:
         """Parse the page in full: its rows and its nextLink. Numbers stay exact: int or Served.
@@ -98,15 +89,17 @@ def read_page(body: bytes, *, url: str, request_id: str) -> Page:
     """
     text = body.removeprefix(_BOM).strip(_BLANKS)
     _require_utf8(text, request_id)
-    try:
-        frame = _frame(text)
-    except ValueError as error:
-        raise _malformed(str(error), request_id) from None
+    frame = _frame(text)
     if frame is None:
         _, next_link = _parse(text, request_id)
-        return Page(text, url, request_id, None, None, next_link)
-    span, separator, next_link = frame
-    return Page(text, url, request_id, span, separator, next_link)
+        return Page(text, url, request_id, None, next_link)
+    span, members = frame
+    try:
+        next_link = _next_link(members)
+    except ValueError as error:
+        raise _malformed(str(error), request_id) from None
+    texts = tuple(members) if all(v is None or isinstance(v, str) for v in members.values()) else None
+    return Page(text, url, request_id, span, next_link, texts)
 
 
 def _require_utf8(text: bytes, request_id: str) -> None:
@@ -120,17 +113,16 @@ def _require_utf8(text: bytes, request_id: str) -> None:
         raise _malformed(what, request_id) from None
 
 
-def _frame(text: bytes) -> tuple[tuple[int, int], bytes | None, str | None] | None:
-    """Return (span of the rows, separator, nextLink), or None when only a full parse can tell."""
+def _frame(text: bytes) -> tuple[tuple[int, int], dict[str, Any]] | None:
+    """Return (span of the rows, members beside `value`), or None when only a full parse can tell."""
     head = _read_head(text)
     if head is None:
         return None
     start, members = head
     if text[start : start + 1] == b"]":
         tail = _read_tail(text[start + 1 :])
-        return None if tail is None else ((start, start), None, _next_link(members | tail))
-    first = _FIRST_ROW.match(text, start)
-    if first is None:
+        return None if tail is None else ((start, start), members | tail)
+    if text[start : start + 1] != b"{":
         return None
     end = len(text)
     for _ in range(_MAX_CANDIDATES):
@@ -139,7 +131,7 @@ def _frame(text: bytes) -> tuple[tuple[int, int], bytes | None, str | None] | No
             return None
         tail = _read_tail(text[end + 1 :])
         if tail is not None:
-            return (start, end), _separator(text, start, end, first[1]), _next_link(members | tail)
+            return (start, end), members | tail
     return None
 
 
@@ -191,15 +183,6 @@ def _next_link(members: dict[str, Any]) -> str | None:
     if link is None or (isinstance(link, str) and link.strip()):
         return link
     raise ValueError("the nextLink is not a text")
-
-
-def _separator(text: bytes, start: int, end: int, first_name: bytes) -> bytes | None:
-    compact = b'},{"' + first_name + b'"'
-    if text.find(compact, start, end) >= 0:
-        return compact
-    between = rb"\}" + _GAP + b"," + _GAP + rb"\{" + _GAP + b'"' + re.escape(first_name) + b'"'
-    spaced = re.compile(between).search(text, start, end)
-    return spaced[0] if spaced else None
 
 
 def _parse(text: bytes, request_id: str) -> tuple[list[Any], str | None]:

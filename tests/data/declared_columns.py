@@ -36,7 +36,7 @@ def page_of(rows: str | Sequence[Any], link: str | None = None, **spacing: Any) 
 
 def unframed(page: Page) -> Page:
     """The same page, for which only a full parse is left."""
-    return Page(page.body, page.url, page.request_id, None, None, page.next_link)
+    return Page(page.body, page.url, page.request_id, None, page.next_link)
 
 
 def converted(value: Any, edm_type: str) -> Any:

@@ -288,7 +288,12 @@ def test_rows_without_properties_are_rows(path: Callable[[Page], Page]) -> None:
 
 @pytest.mark.parametrize(
     "rows",
-    ['[{"id":1},{"id":2} null]', '[{"id":1},{"id":2}\n null {"id":3}]', '[{"id":1},{"id":2}null]', '[{"id":1} null]'],
+    [
+        '[{"id":1}]}null{"value":[{"id":2}]',
+        '[{"id":1}]} \n null\n{"value":[{"id":2}]',
+        '[{"id":1}\n]\t}\rnull,{"value":[{"id":2}]',
+        '[{"id":"]"}]}null[]',
+    ],
 )
 def test_bare_null_never_reaches_the_reader_that_crashes_on_it(rows: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def crash(*_: Any) -> None:
@@ -308,6 +313,12 @@ def test_bare_null_never_reaches_the_reader_that_crashes_on_it(rows: str, monkey
         '[{"id":1},5]',
         '[{"id":1},[]]',
         '["x"]',
+        '[{"id":1},{"id":2} null]',
+        '[{"id":1} null]',
+        '[{"id":1}]}{"value":[{"id":2}]',
+        '[{"id":1}]} {"value":[]',
+        '[{"id":1}]}[{"id":2}]',
+        '[{"id":1},]',
         '[{"id":1} {"id":2}]',
         '[{"id":1}{"id":2}]',
         '[{"id":1},{"id":2},]',
