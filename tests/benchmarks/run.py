@@ -5,7 +5,7 @@
     python -m tests.benchmarks.run --json figures.json    # also everything that was measured, round by round
     python -m tests.benchmarks.run --quick                # does it all work? under 20 s; figures mean nothing
 
-Needs a POSIX system, the project installed (`intune-dw` beside the interpreter) and its extras `test` and `bench`;
+Needs a POSIX system and the project installed with its extra `test` (`intune-dw` beside the interpreter);
 pandas, Polars and dlt take part where `--other-python` (default: this interpreter) has them; that should be another
 environment, because pyarrow loads pandas wherever it is installed, and our memory would count it. A static OData
 server of its own process serves pages that were made and compressed before. Every contender is a fresh process,
@@ -43,6 +43,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="rounds measured, at least 3")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, one round: does it work")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
+    parser.add_argument("--markdown", action="store_true", help="also print the README's tables")
     parser.add_argument("--folder", type=Path, help="keep datasets here, and use them again on the same day")
     parser.add_argument("--other-python", default=sys.executable, help="interpreter that has pandas, Polars, dlt")
     options = parser.parse_args()
@@ -83,6 +84,8 @@ def main() -> int:
         print(f"the benchmark works: {runs} runs in {len(SUITES)} suites, outputs checked, {seconds:.0f} s")
         return 0
     print(_tables(bench.report))
+    if options.markdown:
+        print(f"\n{_markdown(bench.report)}")
     print(f"\n{_machine(free)}; {max(3, options.rounds)} rounds; {seconds:.0f} s")
     return 0
 
@@ -143,6 +146,25 @@ def _tables(report: Report) -> str:
             rows.append((t.suite, t.text, f"{t.value:,.2f}", bound, verdict))
         text.append(_aligned(rows, right=(2,)))
     return "\n\n".join(text)
+
+
+def _markdown(report: Report) -> str:
+    """Return the throughput as the README shows it, then every figure that has a target."""
+    rates = [line for line in report.lines if line.suite == "throughput" and line.contender not in ("fetch", "inflate")]
+    text = [
+        "| contender | rows/s | ratio to parse-and-discard | CPU s | peak MiB |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for line in rates:
+        ratio = f"{median(line.ratios):.2f}"
+        text.append(f"| {line.contender} | {line.rate:,.0f} | {ratio} | {line.cpu:.1f} | {line.peak:.0f} |")
+    text += ["", "| figure | measured | target |", "| --- | ---: | ---: |"]
+    for target in report.targets:
+        if target.met is None:
+            continue
+        bound = f"at least {target.least:g}" if target.least is not None else f"at most {target.most:g}"
+        text.append(f"| {target.text} | {target.value:,.2f}{'' if target.met else ' (not met)'} | {bound} |")
+    return "\n".join(text)
 
 
 def _cells(line: Line) -> tuple[str, ...]:

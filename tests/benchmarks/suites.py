@@ -29,7 +29,7 @@ from tests.benchmarks.tables import HOSTILE, TABLES
 OURS = ("pull-parquet", "pull-csv", "backup-parquet", "backup-csv")
 
 
-_DATED = 14
+_DATED = 14  # date-keyed collections of the documented warehouse
 
 
 @dataclass
@@ -406,7 +406,7 @@ def startup(bench: Bench) -> None:
 
 def daily(bench: Bench) -> None:
     """The backup of the next day on an archive that holds 400 days, against one that holds 5."""
-    # As many date-keyed collections as the real warehouse has, small ones: what the run costs, not the rows.
+    # Small ones: what the run costs, not the rows.
     names = tuple(f"fact{n:02d}" for n in range(3 if bench.quick else _DATED))
     ours = str(Path(sys.executable).with_name("intune-dw"))
     a_day = 20

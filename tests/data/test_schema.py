@@ -62,6 +62,38 @@ def test_point_in_time_is_exact_to_the_microsecond_and_cut_beyond(text: str, val
         assert got.cast(pa.int64())[0].as_py() == value
 
 
+MOMENTS = st.tuples(
+    st.datetimes(dt.datetime(1, 1, 2), dt.datetime(9999, 12, 30))
+    | st.datetimes(dt.datetime(1969, 12, 30), dt.datetime(1971, 1, 2))
+    | st.datetimes(dt.datetime(2261, 12, 30), dt.datetime(2262, 4, 13)),
+    st.sampled_from(["", ".5", ".123456", ".1234567", ".9999999", ".000000999"]),
+    st.sampled_from([0, -840, 330, 840]),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.none() | MOMENTS, max_size=6))
+def test_moments_of_all_years_in_one_column_are_cut_to_microseconds(
+    moments: list[tuple[dt.datetime, str, int] | None],
+) -> None:
+    texts: list[str | None] = []
+    values: list[int | None] = []
+    for moment in moments:
+        if moment is None:
+            texts.append(None)
+            values.append(None)
+            continue
+        local, fraction, minutes = moment
+        zone = f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02}:{abs(minutes) % 60:02}" if minutes else "Z"
+        texts.append(f"{local:%Y-%m-%dT%H:%M:%S}".rjust(19, "0") + fraction + zone)
+        cut = int((fraction[1:] + "000000")[:6]) if fraction else 0
+        utc = local.replace(microsecond=cut, tzinfo=dt.UTC) - dt.timedelta(minutes=minutes)
+        values.append((utc - EPOCH) // MICROSECOND)
+    got = typed("Edm.DateTimeOffset", *texts)
+    assert got.type == TIMESTAMP
+    assert got.cast(pa.int64()).to_pylist() == values
+
+
 @pytest.mark.parametrize(
     "text",
     [
