@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 import typer
@@ -16,54 +15,63 @@ from intune_dw_cli.cli.help import epilog
 
 @dataclass(frozen=True)
 class Place:
-    """Where a command is.
+    """Where a command is listed.
 
     Attributes:
         panel: Among what it is listed.
-        module: Of `intune_dw_cli.cli`.
         help: What the list says: the first paragraph of the command's own help.
-        function: Its name in the module.
     """
 
     panel: str
-    module: str
     help: str
-    function: str = "command"
 
 
 PLACES = {
-    "login": Place("Connect", "login", "Sign in, store the connection as a profile, and show what it may do."),
-    "logout": Place(
-        "Connect", "login", "Sign out: clear the account from the token cache, and with --all the profile.", "logout"
-    ),
-    "collections": Place(
-        "Take data", "collections", "List the collections of the warehouse, or the properties of one."
-    ),
-    "pull": Place("Take data", "pull", "Pull collections into CSV or Parquet files."),
+    "login": Place("Connect", "Sign in, store the connection as a profile, and show what it may do."),
+    "logout": Place("Connect", "Sign out: clear the account from the token cache, and with --all the profile."),
+    "collections": Place("Take data", "List the collections of the warehouse, or the properties of one."),
+    "pull": Place("Take data", "Pull collections into CSV or Parquet files."),
     "backup": Place(
         "Keep an archive",
-        "backup",
         "Back up every collection, and the trend charts, into an archive with hashes and a manifest.",
     ),
-    "verify": Place(
-        "Keep an archive", "verify", "Check an archive, offline: manifest, file set, sizes and hashes, contents."
-    ),
+    "verify": Place("Keep an archive", "Check an archive, offline: manifest, file set, sizes and hashes, contents."),
     "status": Place(
         "Keep an archive",
-        "status",
         "Say how an archive stands: state, last day, age, gaps, and what will be lost next.",
     ),
-    "sandbox": Place("Try it out", "sandbox", "Serve a sandbox tenant on this machine until Ctrl-C."),
+    "sandbox": Place("Try it out", "Serve a sandbox tenant on this machine until Ctrl-C."),
 }
 
 
 def load(name: str) -> Any:
-    """Import a command and return it as Typer's (Click's) own command object."""
+    """Import a command and return it as Typer's (Click's) own command object. Raises KeyError where there is none."""
     place = PLACES[name]
     app = typer.Typer(add_completion=False, rich_markup_mode="rich")
-    function = getattr(import_module(f"intune_dw_cli.cli.{place.module}"), place.function)
-    app.command(name, epilog=epilog(name), rich_help_panel=place.panel)(function)
+    app.command(name, epilog=epilog(name), rich_help_panel=place.panel)(_function(name))
     return typer.main.get_command(app)
+
+
+def _function(name: str) -> Callable[..., None]:
+    """Import by statements, not by name: PyInstaller finds what is to be in the program."""
+    match name:
+        case "login":
+            from intune_dw_cli.cli.login import command
+        case "logout":
+            from intune_dw_cli.cli.login import logout as command
+        case "collections":
+            from intune_dw_cli.cli.collections import command
+        case "pull":
+            from intune_dw_cli.cli.pull import command
+        case "backup":
+            from intune_dw_cli.cli.backup import command
+        case "verify":
+            from intune_dw_cli.cli.verify import command
+        case "status":
+            from intune_dw_cli.cli.status import command
+        case _:
+            from intune_dw_cli.cli.sandbox import command
+    return command
 
 
 class _Commands(MutableMapping[str, Any]):
