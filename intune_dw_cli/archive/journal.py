@@ -18,7 +18,7 @@ from pathlib import Path
 from intune_dw_cli.archive.charts import ChartRecord
 from intune_dw_cli.archive.records import DOCUMENTS, IDENTITY, VERSION, Identity, Json, SliceRecord
 from intune_dw_cli.archive.shape import Every, require, require_day
-from intune_dw_cli.errors import ArchiveError, OutputError
+from intune_dw_cli.errors import ArchiveError
 from intune_dw_cli.export.files import disk_errors, open_append, open_private, sync_folder
 
 _HEADER = {"identity": IDENTITY, "today": str, "documents": DOCUMENTS, "drift": Every([str])}
@@ -126,12 +126,6 @@ class Journal:
             self._file.write(line)
             self._file.flush()
             os.fsync(self._file.fileno())
-            # An open file outlives its name: what is appended after the archive was removed is nowhere.
-            if self._path.stat().st_size != self._file.tell():
-                raise OutputError(
-                    f"{self._path} was changed by something else while the run was at work",
-                    hint="Run the same command again: it fetches what is missing.",
-                )
 
 
 def read_journal(path: Path) -> tuple[JournalContent, int] | None:

@@ -92,17 +92,17 @@ def test_wherever_the_disk_begins_to_refuse_it_is_said_and_the_same_command_cont
         assert tree(root) == unbroken.files, point
 
 
-def test_wherever_the_archive_is_removed_it_is_said_and_the_same_command_makes_it_anew(
-    unbroken: Unbroken, forks: Forks, one: Cli
-) -> None:
+def test_wherever_the_archive_is_removed_it_is_said_and_the_same_command_makes_it_anew(forks: Forks, one: Cli) -> None:
+    whole = Unbroken({}, forks.steps(one, one.cwd / "whole", "backup", "whole", *TWO))
+    files = tree(one.cwd / "whole")
     for number, point in enumerate(POINTS):
         root = one.cwd / f"A{number}"
-        args = ("backup", root, *BACKUP)
-        ended = forks.run(one, root, *args, at=unbroken.at(point), how="remove").ok(1)
+        args = ("backup", root, *TWO)
+        ended = forks.run(one, root, *args, at=whole.at(point), how="remove").ok(1)
         assert re.search("its folder is gone|vanished while the run was at work", ended.err), (point, ended.err)
         assert "Run the same command again" in ended.err
         forks.run(one, root, *args).ok()
-        assert tree(root) == unbroken.files, point
+        assert tree(root) == files, point
 
 
 @pytest.mark.parametrize("when", ["killed", "at work"])

@@ -107,6 +107,41 @@ def test_killed_in_the_middle_of_each_write_it_continues_to_the_same_bytes(
         assert asked_again(tenant, mark) <= 1, step
 
 
+def test_a_torn_line_of_the_journal_spoils_none_that_is_written_after_it(
+    small: Unbroken, tenant: SandboxProcess, forks: Forks, one: Cli
+) -> None:
+    root = one.cwd / "A"
+    lines = [step.number for step in small.steps if step.call == "write" and step.path.endswith("journal.jsonl")]
+    assert killed(forks, one, root, lines[1], "torn").code == KILLED
+    again = forks.steps(one, shutil.copytree(root, one.cwd / "B"), "backup", "B", *SMALL)
+    end = next(step.number for step in again if step.path.startswith("manifest.json"))
+    assert killed(forks, one, root, end).code == KILLED
+    mark = tenant.mark()
+    finished(forks, one, root)
+    assert tree(root) == small.files
+    assert not first_pages(tenant.requests(mark))
+
+
+def test_a_file_is_flushed_before_it_gets_its_name_and_the_name_before_anything_speaks_of_it(small: Unbroken) -> None:
+    """A kill takes nothing from the system's cache; a power cut does. What survives that is a matter of the order."""
+    renamed = [step for step in small.steps if step.call == "replace"]
+    assert len(renamed) > 8
+    for step in renamed:
+        folder = step.path.rpartition("/")[0]
+        before = [s for s in small.steps[: step.number] if s.path == f"{step.path}.partial"]
+        assert before[-1].call == "fsync", step
+        after = small.steps[step.number + 1]
+        assert after.call == "fsync", step
+        assert after.path == folder or not folder, step
+        if step.path.startswith("data/"):
+            spoken = next(s for s in small.steps[step.number :] if s.path.endswith("journal.jsonl"))
+            assert spoken.number > after.number, step
+    for step in small.steps:
+        if step.call == "write" and step.path.endswith("journal.jsonl"):
+            after = small.steps[step.number + 1]
+            assert (after.call, after.path) == ("fsync", step.path), step
+
+
 @pytest.mark.cases(quick=12, long=200)
 def test_killed_again_while_it_continues_it_still_comes_to_the_same_bytes(
     case: int, small: Unbroken, tenant: SandboxProcess, forks: Forks, one: Cli, rng: random.Random
