@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import socket
-import time
 from pathlib import Path
 
 import pytest
@@ -97,9 +96,7 @@ def test_a_second_run_is_turned_away_at_once_and_told_which_process_on_which_hos
     env = {"INTUNE_DW_URL": slow.url}
     with running(cli.start("backup", "A", env=env)) as first:
         wait_until(lambda: journal_lines(cli.cwd / "A") >= 2)
-        begun = time.monotonic()
-        said = cli("backup", "A", env=env).ok(6)
-        assert time.monotonic() - begun < 2
+        said = cli("backup", "A", env=env).ok(6)  # how soon: tests/faults/test_locks.py
         assert f"process {first.pid} on {socket.gethostname()}" in said.err
         first.terminate()
         finish(first).ok(130)

@@ -39,6 +39,7 @@ class Order:
             removed, and all goes on; or the name of an error that this and all later steps of `kinds` end in.
         kinds: Steps that end in the error; empty: all but unlink.
         short: Whether half of the first refused write still reaches the file, as on a disk that is full.
+        after: Seconds after which it is killed, whatever it does; None: not by the clock.
     """
 
     args: list[str]
@@ -51,6 +52,7 @@ class Order:
     how: str = "kill"
     kinds: list[str] = field(default_factory=list)
     short: bool = False
+    after: float | None = None
 
     def line(self) -> str:
         return json.dumps(asdict(self)) + "\n"
@@ -212,6 +214,10 @@ def perform(order: Order) -> None:
     os.chdir(order.cwd)
     sys.argv = ["intune-dw", *order.args]
     Steps(order).arm()
+    if order.after is not None:
+        clock = threading.Timer(order.after, os.kill, (os.getpid(), signal.SIGKILL))
+        clock.daemon = True
+        clock.start()
     from intune_dw_cli.cli.app import main
 
     main()

@@ -77,9 +77,9 @@ def check_finals(root: Path, whole: Mapping[str, str]) -> None:
 
 @pytest.mark.parametrize("error", SAYS)
 def test_wherever_the_disk_begins_to_refuse_it_is_said_and_the_same_command_continues(
-    error: str, unbroken: Unbroken, forks: Forks, one: Cli
+    error: str, unbroken: Unbroken, forks: Forks, one: Cli, rng: random.Random, is_long: bool
 ) -> None:
-    for number, point in enumerate(POINTS):
+    for number, point in enumerate(POINTS if is_long else rng.sample(list(POINTS), 10)):
         root = one.cwd / f"A{number}"
         args = ("backup", root, *BACKUP)
         short = error in ("ENOSPC", "EDQUOT")
@@ -92,10 +92,12 @@ def test_wherever_the_disk_begins_to_refuse_it_is_said_and_the_same_command_cont
         assert tree(root) == unbroken.files, point
 
 
-def test_wherever_the_archive_is_removed_it_is_said_and_the_same_command_makes_it_anew(forks: Forks, one: Cli) -> None:
+def test_wherever_the_archive_is_removed_it_is_said_and_the_same_command_makes_it_anew(
+    forks: Forks, one: Cli, rng: random.Random, is_long: bool
+) -> None:
     whole = Unbroken({}, forks.steps(one, one.cwd / "whole", "backup", "whole", *TWO))
     files = tree(one.cwd / "whole")
-    for number, point in enumerate(POINTS):
+    for number, point in enumerate(POINTS if is_long else rng.sample(list(POINTS), 10)):
         root = one.cwd / f"A{number}"
         args = ("backup", root, *TWO)
         ended = forks.run(one, root, *args, at=whole.at(point), how="remove").ok(1)

@@ -46,7 +46,7 @@ def one(home: Path, tenant: SandboxProcess, tmp_path: Path, begun: Begun) -> Cli
     return Cli(home, tmp_path, tenant.url)
 
 
-@pytest.mark.cases(quick=10, long=200)
+@pytest.mark.cases(quick=6, long=200)
 def test_a_journal_is_taken_up_to_its_last_whole_line(
     case: int, one: Cli, begun: Begun, forks: Forks, tenant: SandboxProcess, rng: random.Random
 ) -> None:
