@@ -16,7 +16,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from intune_dw_cli.data.datekey import DateKeyRange, parse_day
+from intune_dw_cli.data.datekey import DateKeyRange, parse_day, today_in_utc
 from intune_dw_cli.data.redact import Redaction
 from intune_dw_cli.errors import UsageError
 from intune_dw_cli.events import Event, Observer, Warned
@@ -190,7 +190,7 @@ class Warehouse:
         top: int | None,
         redaction: Redaction | None,
     ) -> CollectionPlan:
-        today = dt.datetime.now(dt.UTC).date()
+        today = today_in_utc()
         begin, end = (parse_day(day, today=today) if isinstance(day, str) else day for day in (first, last))
         if begin and end and begin > end:
             raise UsageError(f"from_ {begin} is after to {end}", hint="Exchange them.")

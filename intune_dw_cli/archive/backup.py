@@ -21,7 +21,7 @@ from intune_dw_cli.archive.lock import archive_lock
 from intune_dw_cli.archive.manifest import Holding, Manifest, Missing, read_manifest, smaller_text
 from intune_dw_cli.archive.records import Identity, SliceRecord
 from intune_dw_cli.archive.room import Room, find_room
-from intune_dw_cli.data.datekey import DateKeyRange, from_date_key, to_date_key
+from intune_dw_cli.data.datekey import DateKeyRange, from_date_key, to_date_key, today_in_utc
 from intune_dw_cli.data.formats import FileFormat
 from intune_dw_cli.data.redact import Redaction
 from intune_dw_cli.errors import IntuneDwError, OutputError, UsageError
@@ -73,7 +73,7 @@ class BackupRequest:
     keep_dimensions: bool = False
     redaction: Redaction | None = None
     moved: bool = False
-    today: dt.date = field(default_factory=lambda: dt.datetime.now(dt.UTC).date())
+    today: dt.date = field(default_factory=today_in_utc)
 
 
 @dataclass(slots=True)

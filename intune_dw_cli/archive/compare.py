@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from intune_dw_cli.archive.layout import Layout
 from intune_dw_cli.archive.manifest import Holding, Manifest, read_manifest
 from intune_dw_cli.archive.records import Identity, SliceRecord
-from intune_dw_cli.data.datekey import DateKeyRange
+from intune_dw_cli.data.datekey import DateKeyRange, today_in_utc
 from intune_dw_cli.data.formats import FileFormat
 from intune_dw_cli.data.redact import Redaction
 from intune_dw_cli.errors import ArchiveError, UsageError
@@ -119,7 +119,7 @@ def compare_with_service(
         )
     _require_same_feed(manifest.identity, warehouse)
     redaction = _redaction_of(manifest.identity, redaction_key)
-    chosen = _choose(manifest, warehouse, sample, seed, today or dt.datetime.now(dt.UTC).date())
+    chosen = _choose(manifest, warehouse, sample, seed, today or today_in_utc())
     make_folder(layout.state)
     with TemporaryDirectory(prefix="compare-", dir=layout.state) as folder:
         reader = _Rereader(Path(folder), manifest, warehouse, redaction)

@@ -154,7 +154,6 @@ def command(
     Whatever stops it, the same command continues.
     Run again on a finished archive, it adds the new days.
     """
-    import datetime as dt
 
     from intune_dw_cli.archive.backup import BackupRequest, backup
     from intune_dw_cli.cli.connect import open_service
@@ -164,6 +163,7 @@ def command(
     from intune_dw_cli.cli.progress import Reporter
     from intune_dw_cli.cli.pull import day_range, file_format
     from intune_dw_cli.cli.running import reported, stoppable
+    from intune_dw_cli.data.datekey import today_in_utc
 
     terminal = Terminal(talk)
     reporter = Reporter(terminal)
@@ -178,7 +178,7 @@ def command(
             return
         require_positive("--workers", workers, WORKERS_HINT)
         require_fit_path("ARCHIVE", archive)
-        today = dt.datetime.now(dt.UTC).date()
+        today = today_in_utc()
         bounds = day_range(first, last, None, today)
         redaction = redaction_of(privacy)
         require_dry_run(probe, dry_run)

@@ -11,6 +11,7 @@ from rich.text import Text
 from intune_dw_cli.cli.console import Terminal, clean
 from intune_dw_cli.cli.options import require_positive
 from intune_dw_cli.cli.sparkline import has_blocks, sparkline
+from intune_dw_cli.data.datekey import today_in_utc
 
 if TYPE_CHECKING:
     import threading
@@ -45,7 +46,7 @@ def ask_days(
     known = warehouse.entity_sets
     chosen = choose(warehouse, names or ["*"], skip=[e for e in known if e.date_key is None])
     refuse_ranges_without_datekey(chosen, known)
-    today = dt.datetime.now(dt.UTC).date()
+    today = today_in_utc()
     last = DateKeyRange(today - dt.timedelta(days=days - 1), today) if days else None
     ranges = [(e, last or window(e, today)) for e in chosen]
     asked = sum(1 for _, span in ranges for _ in span.days())
@@ -72,7 +73,7 @@ def gaps_of(counts: DayCounts, today: dt.date) -> Gaps:
 
 def draw(terminal: Terminal, found: Sequence[DayCounts]) -> None:
     """Print the picture: a line about each collection, then its days as bars, then its gaps in words."""
-    today = dt.datetime.now(dt.UTC).date()
+    today = today_in_utc()
     blocks = has_blocks(terminal.out.encoding, dumb=terminal.out.is_dumb_terminal)
     for counts in found:
         terminal.out.print(_headline(counts), soft_wrap=True)
@@ -97,7 +98,7 @@ def draw(terminal: Terminal, found: Sequence[DayCounts]) -> None:
 
 def to_json(found: Sequence[DayCounts]) -> list[dict[str, Any]]:
     """Return the counts as JSON values. `rows_at_most` is null where only the least is known."""
-    today = dt.datetime.now(dt.UTC).date()
+    today = today_in_utc()
     return [
         {
             "collection": counts.entity_set.name,

@@ -165,6 +165,7 @@ def command(
     from intune_dw_cli.cli.privacy import redaction_of
     from intune_dw_cli.cli.progress import Reporter
     from intune_dw_cli.cli.running import reported, show_plan, stoppable
+    from intune_dw_cli.data.datekey import today_in_utc
     from intune_dw_cli.export.choice import Selections
     from intune_dw_cli.export.engine import Engine
     from intune_dw_cli.export.estimate import estimate
@@ -173,7 +174,7 @@ def command(
     terminal = Terminal(talk)
     reporter = Reporter(terminal)
     with reported(terminal, "pull"):
-        today = dt.datetime.now(dt.UTC).date()
+        today = today_in_utc()
         bounds = day_range(first, last, days, today)
         since = instant(modified_since)
         redaction = redaction_of(privacy)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import TYPE_CHECKING, Annotated
 
 from intune_dw_cli.cli.options import Talk, option, with_groups
@@ -60,14 +59,14 @@ def command(
     and INTUNE_DW_ACCESS_TOKEN to any text.
     """
     from intune_dw_cli.cli.console import Terminal
-    from intune_dw_cli.data.datekey import parse_day
+    from intune_dw_cli.data.datekey import parse_day, today_in_utc
     from intune_dw_cli.sandbox import Fault, Sandbox, ServerConfig, TenantConfig
 
     terminal = Terminal(talk)
     if fault and "help" in fault:
         _show_kinds(terminal)
         return
-    now = dt.datetime.now(dt.UTC).date()
+    now = today_in_utc()
     try:
         tenant = TenantConfig(
             seed=seed,

@@ -28,6 +28,11 @@ def from_date_key(key: int) -> dt.date:
     return dt.date(key // 10000, key // 100 % 100, key % 100)
 
 
+def today_in_utc() -> dt.date:
+    """Return the day that the warehouse goes by. The only place that asks the clock for it, in no host's time zone."""
+    return dt.datetime.now(dt.UTC).date()
+
+
 def is_snapshot(key: int, today: dt.date) -> bool:
     """Whether a snapshot can be of this DateKey: a calendar day, not before Intune was, nor later than next week.
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import TYPE_CHECKING, Literal
+
+from intune_dw_cli.data.datekey import today_in_utc
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,11 +42,6 @@ GRAPH_PERMISSIONS = (
     "DeviceManagementManagedDevices.Read.All",
 )
 """All Graph permissions that anything here asks for."""
-
-
-def today_in_utc() -> date:
-    """Return the current day in UTC, which is the day the warehouse goes by."""
-    return datetime.now(UTC).date()
 
 
 @dataclass(frozen=True, kw_only=True)
