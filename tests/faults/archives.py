@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
 from pathlib import Path
 from typing import Any
 
 from intune_dw_cli.archive.backup import BackupRequest, BackupResult, backup
+from intune_dw_cli.events import Observer, ignore
 from intune_dw_cli.identity.tokens import StaticToken
 from intune_dw_cli.sandbox import Sandbox
 from intune_dw_cli.service.feed import FeedUrl
@@ -21,7 +23,14 @@ SMALL = (FACT, "devices", "ownerTypes")
 
 
 def back_up(
-    root: Path, sandbox: Sandbox, *, charts: bool = False, source: str = SOURCE, **request: Any
+    root: Path,
+    sandbox: Sandbox,
+    *,
+    charts: bool = False,
+    source: str = SOURCE,
+    observer: Observer = ignore,
+    stop: threading.Event | None = None,
+    **request: Any,
 ) -> BackupResult:
     """Back up a sandbox tenant, by default three collections of it as on TODAY; keywords as in BackupRequest."""
     policy = RequestPolicy(first_wait=0.01, tries=2)
@@ -34,6 +43,8 @@ def back_up(
 
     settings: dict[str, Any] = {"only": SMALL, "today": TODAY, "tenant": "contoso"}
     try:
-        return backup(BackupRequest(root=root, **settings | request), connect, graph=graph)
+        return backup(
+            BackupRequest(root=root, **settings | request), connect, graph=graph, observer=observer, stop=stop
+        )
     finally:
         transport.close()
