@@ -467,7 +467,7 @@ def _plans(request: BackupRequest, warehouse: Warehouse, base: Manifest | None, 
     chosen = narrow(warehouse.entity_sets, request.only, request.exclude)
     plans = [_plan(e, request.bounds, base.collections.get(e.name) if base else None, today) for e in chosen]
     redacted = [replace(plan, redaction=request.redaction) for plan in plans]
-    return [plan for plan in redacted if plan.schema.columns]
+    return [plan for plan in redacted if not plan.is_redacted_away]
 
 
 def _plan(entity_set: EntitySet, bounds: DateKeyRange, held: Holding | None, today: dt.date) -> CollectionPlan:

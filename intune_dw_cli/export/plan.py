@@ -106,6 +106,11 @@ class CollectionPlan:
         columns = [c for c in self.declared_schema.columns if c.name in names]
         return tuple(c.name for c in columns if is_unknown(c, self.entity_set.reference))
 
+    @property
+    def is_redacted_away(self) -> bool:
+        """Whether redaction leaves no column. Where none is known at all, the rows will tell which there are."""
+        return bool(self.declared_schema.columns) and not self.schema.columns
+
     def _columns(self, names: Sequence[str] | None) -> CollectionSchema:
         declared = self.declared_schema
         chosen = declared if names is None else declared.select(names)
@@ -153,7 +158,7 @@ def plan_collection(
         modified_since=modified_since,
         redaction=redaction,
     )
-    if not plan.schema.columns:
+    if plan.is_redacted_away:
         raise UsageError(
             f"{name}: --redact drop leaves no column: all are personal, or not in the documentation",
             hint="Use --redact hash, or leave the collection out.",

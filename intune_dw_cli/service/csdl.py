@@ -18,7 +18,7 @@ from intune_dw_cli.errors import MalformedPageError, ProtocolError
 from intune_dw_cli.service.problem import is_error_object
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
 _MAX_BYTES = 64 * 1024 * 1024
 _MAX_DEPTH = 100
@@ -95,13 +95,19 @@ class Metadata:
 
     entity_sets: Mapping[str, EntityType]
 
-    def entity_type_of(self, set_name: str) -> EntityType | None:
-        """Return the entity type of a set, by exact name, else ignoring case; None where there is none."""
+    def entity_type_of(self, set_name: str, others: Container[str] = ()) -> EntityType | None:
+        """Return the entity type of a set, by exact name, else ignoring case; None where there is none.
+
+        Args:
+            set_name: The set's name as the service document spells it.
+            others: Names of other sets, whose types are not meant.
+        """
         exact = self.entity_sets.get(set_name)
         if exact is not None:
             return exact
         wanted = set_name.casefold()
-        return next((kind for name, kind in self.entity_sets.items() if name.casefold() == wanted), None)
+        alike = (name for name in self.entity_sets if name.casefold() == wanted and name not in others)
+        return next((self.entity_sets[name] for name in alike), None)
 
 
 def parse_service_document(body: bytes) -> list[EntitySetInfo]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -135,7 +135,8 @@ class Warehouse:
         """Every collection that the service lists, in its order."""
         infos = parse_service_document(self.service_document)
         metadata = parse_metadata(self.metadata_document) if self.metadata_document else Metadata({})
-        return tuple(self._entity_set(info.name, info.url, metadata) for info in infos)
+        names = {info.name for info in infos}
+        return tuple(self._entity_set(info.name, info.url, metadata, names) for info in infos)
 
     def entity_set(self, name: str) -> EntitySet:
         """Return the collection of that name, else of one that differs in case only.
@@ -193,9 +194,9 @@ class Warehouse:
         """Return the URL that a page's nextLink stands for. Raises HostGuardError when it leads elsewhere."""
         return guard(next_link, request_url=page.url, origin=self.feed.origin, allowed_hosts=self._allowed_hosts)
 
-    def _entity_set(self, name: str, url: str, metadata: Metadata) -> EntitySet:
+    def _entity_set(self, name: str, url: str, metadata: Metadata, others: Container[str]) -> EntitySet:
         documented = reference().get(name.casefold())
-        declared = metadata.entity_type_of(name)
+        declared = metadata.entity_type_of(name, others)
         entity_type = declared
         if entity_type is None and documented is not None:
             entity_type = _documented_type(documented)

@@ -98,6 +98,12 @@ def test_set_name_falls_back_to_ignoring_case() -> None:
     assert metadata.entity_type_of("other") is None
 
 
+def test_the_type_of_another_set_that_is_listed_is_not_taken_for_ones_own() -> None:
+    metadata = read(schema(entity("A", prop("a")) + container(("things", f"{NS}.A"))))
+    assert metadata.entity_type_of("Things") is not None
+    assert metadata.entity_type_of("Things", {"Things", "things"}) is None
+
+
 def test_alias_other_schemas_and_containers() -> None:
     metadata = read(
         schema(container(("a", "Self.A"), ("b", "Model.B"), ("c", "Other.Name.Space.B")), "The.Service"),
