@@ -48,7 +48,7 @@ def test_a_datekey_that_is_no_day_is_kept_and_no_gap(home: Path, tmp_path: Path)
     assert held["days"] == {"first": 20240113, "last": 20240115, "count": 2}
     assert held["gaps"]["missing"] == [20240114]
     said = cli("status", "A").out
-    assert "every fact is held up to 20240115" in said
+    assert "every fact is held up to 2024-01-15" in said
     report = (tmp_path / "A" / "report.html").read_text("utf-8")
     assert len(report) < 100_000
     assert not re.search(r"\b(?:1900|1899|9999)-", report)

@@ -64,7 +64,7 @@ NAMES = [
     "*?<>|",
     ".a",
     "[0]",
-    "cr\r",
+    "c\rr",
 ]
 RESERVED = {"con", "prn", "aux", "nul", *(f"{p}{n}" for p in ("com", "lpt") for n in range(10))}
 SPELLED = [name.replace("\ud800", "\\ud800") for name in NAMES]
