@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from intune_dw_cli.data.outlet import ByteStream, Outlet
@@ -12,6 +13,7 @@ from intune_dw_cli.data.schema import ADDITIONAL, CollectionSchema
 
 _GROUP_CELLS = 1024 * 1024
 _GROUP_ROWS = 64 * 1024
+_GROUP_TEXT = 32 * 1024 * 1024
 _CHUNK_ROWS = 16 * 1024
 
 
@@ -23,8 +25,8 @@ def row_group_rows(columns: int) -> int:
 class ParquetSink:
     """Collects rows into row groups and writes them.
 
-    Row groups are cut by number of rows alone and written from chunks of a fixed number of rows, so that the bytes do
-    not depend on how the service divided the rows into pages.
+    Rows are packed into chunks of a fixed number of rows. A row group ends with the chunk that fills its number of rows
+    or its 32 MiB of text: the bytes do not depend on how the service divided the rows into pages.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class ParquetSink:
         self._loose: list[pa.RecordBatch] = []  # less than a chunk
         self._loose_rows = 0
         self._chunks: list[pa.RecordBatch] = []
+        self._text_bytes = 0
 
     def typed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Return decoded rows in Parquet's types. Raises ProtocolError for a text that is no value of its type."""
@@ -81,12 +84,20 @@ class ParquetSink:
     def _pack(self) -> None:
         """Copy loose rows into a chunk, so that the pages they came from can go."""
         table = pa.Table.from_batches(self._loose).combine_chunks()
+        self._text_bytes += _text_bytes(table)
         self._chunks += table.replace_schema_metadata(self._arrow.metadata).to_batches()
         self._loose.clear()
         self._loose_rows = 0
-        if len(self._chunks) * _CHUNK_ROWS >= self._rows:
+        if len(self._chunks) * _CHUNK_ROWS >= self._rows or self._text_bytes >= _GROUP_TEXT:
             self._flush()
 
     def _flush(self) -> None:
         self._writer.write_table(pa.Table.from_batches(self._chunks, self._arrow), row_group_size=self._rows)
         self._chunks.clear()
+        self._text_bytes = 0
+
+
+def _text_bytes(table: pa.Table) -> int:
+    """Return the bytes of all texts: of what they say, not of the buffers, which depend on the pages."""
+    texts = [c for c in table.columns if pa.types.is_string(c.type) or pa.types.is_binary(c.type)]
+    return sum(pc.sum(pc.binary_length(column)).as_py() or 0 for column in texts)

@@ -304,6 +304,18 @@ def test_row_groups_have_a_fixed_number_of_rows(monkeypatch: pytest.MonkeyPatch)
     assert file.read().column("id").to_pylist() == list(range(250))
 
 
+def test_long_texts_end_a_row_group_early_whatever_the_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet_sink, "_CHUNK_ROWS", 50)
+    monkeypatch.setattr(parquet_sink, "_GROUP_TEXT", 90_000)
+    # Two chunks of long texts fill a row group, short ones none.
+    rows = [{**ORDINARY, "id": i, "text": "x" * (1000 if i < 200 else 1)} for i in range(500)]
+    data = written(FileFormat("parquet"), batches(rows))
+    file = pq.ParquetFile(io.BytesIO(data))
+    assert [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)] == [100, 100, 300]
+    assert file.read().column("id").to_pylist() == list(range(500))
+    assert written(FileFormat("parquet"), batches(rows, [1, 49, 51, 180, 300])) == data
+
+
 @pytest.mark.parametrize(("columns", "rows"), [(0, 65536), (1, 65536), (16, 65536), (40, 16384), (1000, 16384)])
 def test_wide_tables_have_smaller_row_groups(columns: int, rows: int) -> None:
     assert parquet_sink.row_group_rows(columns) == rows
