@@ -37,6 +37,8 @@ def require(raw: object, shape: Any) -> None:
         KeyError: a member is missing.
         TypeError: a value is of another type, or a text that UTF-8 cannot hold.
     """
+    if type(raw) is shape and (not isinstance(raw, str) or raw.isascii()):
+        return  # nearly always
     match shape:
         case tuple():
             _require_any(raw, shape)
@@ -72,6 +74,8 @@ def _require_members(raw: dict[str, object], shape: dict[str, Any]) -> None:
 
 
 def _require_any(raw: object, shapes: tuple[Any, ...]) -> None:
+    if not isinstance(raw, str) and (None if raw is None else type(raw)) in shapes:
+        return  # nearly always
     for shape in shapes:
         try:
             require(raw, shape)
