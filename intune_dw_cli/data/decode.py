@@ -147,6 +147,8 @@ class PageDecoder:
 
     def _read(self, body: bytes, members: Sequence[str], spelling: Mapping[str, str]) -> pa.StructArray | None:
         """Parse the rows; learn from a refusal how a column is written, and try again."""
+        if any(map(_SURROGATE.search, (*members, *spelling))):
+            return None  # no field of Arrow can be called so
         served = {column: name for name, column in spelling.items() if column}
         annotations = [pa.field(name, _TEXT) for name, column in spelling.items() if not column]
         for _ in range(len(self._schema.columns) + 1):

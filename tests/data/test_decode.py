@@ -15,7 +15,7 @@ from intune_dw_cli.data.decode import DecodedPage, PageDecoder
 from intune_dw_cli.data.schema import ADDITIONAL, CollectionSchema
 from intune_dw_cli.errors import MalformedPageError, ProtocolError
 from intune_dw_cli.service.csdl import Property
-from intune_dw_cli.service.page import Page
+from intune_dw_cli.service.page import Page, read_page
 
 SCHEMA = schema_of(
     ("id", "Edm.Int64"),
@@ -365,3 +365,16 @@ def test_nested_rows_that_look_like_rows_are_not_counted() -> None:
     rows = '[{"id":1,"name":[{"id":1},{"id":2}]},{"id":2,"name":null}]'
     decoded = PageDecoder(SCHEMA).decode(page_of(rows))
     assert [r["name"] for r in rows_of(decoded)] == ['[{"id":1},{"id":2}]', None]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r'{"value":[{"id":1}],"\ud800":"x"}',
+        r'{"\ud800":"x","value":[{"id":1}]}',
+        r'{"value":[{"id":1,"\ud800@odata.type":"x"}]}',
+    ],
+)
+def test_a_name_that_is_half_a_character_does_not_stop_the_page(text: str) -> None:
+    page = read_page(text.encode(), url="https://h/things", request_id="r-1")
+    assert PageDecoder(schema_of(("id", "Edm.Int64"))).decode(page).batch.to_pylist() == [{"id": 1}]
