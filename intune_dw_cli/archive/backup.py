@@ -6,7 +6,7 @@ import datetime as dt
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -164,6 +164,7 @@ class _Run:
         self._stop = stop
         base = read_manifest(layout.manifest)
         resumed = Journal.resume(layout.journal)
+        self._after_a_stop = resumed is not None
         self.resumed = False
         self._records: list[SliceRecord] = []
         self._charts: dict[str, ChartRecord] = {}
@@ -399,9 +400,15 @@ class _Run:
         return [*former, *(moved_below(r, folder) for r in records)]
 
     def _sweep(self) -> None:
-        """Remove what killed runs left half written, where no slice of this run has replaced it."""
+        """Remove what killed runs left half written, where no slice of this run has replaced it.
+
+        Among parts there is none unless a run was stopped, and such a run leaves its journal: so a daily run need not
+        look into the folder of each day that is held.
+        """
+        parts = self._base.parts if self._base and not self._after_a_stop else ()
+        sound = {str(self._layout.root / top) for top in {path.partition("/")[0] for path in parts}}
         with disk_errors(self._layout.root):
-            for left in [*_partials(self._layout.root)]:
+            for left in [*_partials(self._layout.root, sound)]:
                 left.unlink()
                 with suppress(OSError):
                     left.parent.rmdir()
@@ -414,14 +421,19 @@ class _Run:
             self._journal.remove()
 
 
-def _partials(root: Path) -> Iterator[Path]:
-    """Yield the files below a folder that were left half written. (`rglob` takes three times as long.)"""
+def _partials(root: Path, sound: Container[str]) -> Iterator[Path]:
+    """Yield the files below a folder that were left half written. (`rglob` takes three times as long.)
+
+    Args:
+        sound: Folders that need not be looked into.
+    """
     folders = [str(root)]
     while folders:
         with os.scandir(folders.pop()) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.path)
+                    if entry.path not in sound:
+                        folders.append(entry.path)
                 elif entry.name.endswith(PARTIAL):
                     yield Path(entry.path)
 
