@@ -20,6 +20,8 @@ _CHUNK = 256 * 1024
 _TOGETHER = 4 * 1024 * 1024
 """Received bytes that are inflated in one go: more than a page has, so that a page is inflated without being copied."""
 _GZIP = 31
+_PIECE = 16 * 1024 * 1024
+"""Bytes inflated at a time: while a piece is made, it is held twice."""
 _LEAST = 4096
 """Bytes that must come in the time in which silence would end an answer: a byte now and then is no better."""
 
@@ -97,7 +99,8 @@ class _Inflater:
             while data:
                 if self._stream.eof:
                     self._stream = inflation.decompressobj(_GZIP)
-                piece = self._stream.decompress(data, self._max - self._size + 1)
+                most = min(_PIECE, self._max - self._size + 1)
+                piece = self._stream.decompress(data, most)
                 self._pieces.append(piece)
                 self._size += len(piece)
                 _check_bound(self._size, self._max)

@@ -116,3 +116,13 @@ def test_bomb_is_not_inflated_further_than_the_bound(monkeypatch: pytest.MonkeyP
     with pytest.raises(ProtocolError, match="larger than"):
         read(gzip.compress(b"\x00" * (64 * MIB)), "gzip", max_bytes=MIB)
     assert inflated <= MIB + 1
+
+
+@pytest.mark.parametrize("piece", [1, 7, 64, 1000, 4096])
+@pytest.mark.parametrize("body", [b"", b"a", b"a" * 1000, b"a" * 4096 * 3, bytes(range(256)) * 40], ids=len)
+def test_inflating_piece_by_piece_loses_nothing(monkeypatch: pytest.MonkeyPatch, body: bytes, piece: int) -> None:
+    monkeypatch.setattr("intune_dw_cli.service.body._PIECE", piece)
+    assert read(gzip.compress(body) + gzip.compress(body[:5]), "gzip")[0] == body + body[:5]
+    for implementation in (zlib, body_module.inflation):
+        monkeypatch.setattr(body_module, "inflation", implementation)
+        assert read(gzip.compress(body), "gzip")[0] == body
