@@ -257,8 +257,8 @@ _ADVICE = {
         "Choose another disk or a higher limit, or take less: Parquet, --compression.",
     ),
     errno.ENOENT: (
-        "cannot be written: its folder is gone",
-        "Something else removed or moved it. Run the same command again: it fetches what is missing.",
+        "cannot be written: its folder is gone or cannot be made",
+        "Check the path. If something removed the folder meanwhile, run the same command again.",
     ),
 }
 

@@ -262,7 +262,9 @@ def test_connection_and_message_options_have_environment_names(cli: Cli, sandbox
     cli("pull", "devices", "--url", sandbox.url, env=bad).ok()  # the flag wins
     assert cli("pull", "devices", env={"INTUNE_DW_QUIET": "1"}).ok().err == ""
     assert cli("pull", "devices", env={"INTUNE_DW_JSON": "1"}).ok().json["rows"] == 40
-    assert cli("collections", env={"INTUNE_DW_FORMAT": "json"}).ok().json["collections"]
+    cli("pull", "devices", env={"INTUNE_DW_FORMAT": "parquet"}).ok()
+    assert (cli.cwd / "devices.parquet").is_file()
+    assert cli("collections", env={"INTUNE_DW_FORMAT": "parquet"}).ok().out.startswith("collection")  # has another set
     cli("pull", "devices", env={"INTUNE_DW_LOG_FILE": "x.log"}).ok()
     assert (cli.cwd / "x.log").stat().st_size
     cli("pull", "devices", env={"INTUNE_DW_WORKERS": "0"}).ok(2)
