@@ -37,6 +37,7 @@ FOREIGN_OPTIONS = {
     *("--user", "--spec", "--no-index", "--now"),  # pip, pipx, systemctl
     *("--query",),  # az
     *("--markdown",),  # tests.benchmarks.run
+    *("--long", "--faults-seed"),  # tests/faults
     *("--name", "--collect-data", "--recursive-copy-metadata"),  # pyinstaller
 }
 FOREIGN_VARIABLES = {"HTTPS_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "NO_COLOR", "COLUMNS", "TERM"}
