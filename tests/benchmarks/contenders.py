@@ -64,7 +64,7 @@ CONTENDERS = {
         Contender("dictwriter", None, "rows.csv"),
         Contender("pandas", None, "rows.parquet", ("pandas",)),
         Contender("polars", None, "rows.parquet", ("polars",)),
-        Contender("dlt", None, "**/*.parquet", ("dlt",)),
+        Contender("dlt", None, "rows/{collection}/*.parquet", ("dlt",)),
         Contender("pull-parquet", ("pull", "{collection}", "-o", "{out}/rows.parquet"), "rows.parquet"),
         Contender("pull-csv", ("pull", "{collection}", "-o", "{out}/rows.csv"), "rows.csv"),
         Contender(
@@ -190,6 +190,7 @@ def dlt(url: str, collection: str, out: Path) -> None:
     from dlt.sources.helpers.rest_client import RESTClient
     from dlt.sources.helpers.rest_client.paginators import JSONLinkPaginator
 
+    library.config["schema.naming"] = "direct"  # names as served
     paginator = JSONLinkPaginator(next_url_path="'@odata.nextLink'")
     client = RESTClient(base_url=url, headers=_HEADERS, paginator=paginator, data_selector="value")
     pipeline = library.pipeline(
