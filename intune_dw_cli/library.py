@@ -28,7 +28,8 @@ from intune_dw_cli.identity.locations import Locations
 from intune_dw_cli.identity.profiles import ProfileStore
 from intune_dw_cli.identity.tokens import StaticToken, TokenSource
 from intune_dw_cli.service import warehouse as service
-from intune_dw_cli.service.transport import RequestPolicy, Transport
+from intune_dw_cli.service.retry import RequestPolicy
+from intune_dw_cli.service.transport import Transport
 from intune_dw_cli.service.warehouse import EntitySet
 from intune_dw_cli.settings import Settings, given_in, resolve
 

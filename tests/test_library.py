@@ -146,7 +146,7 @@ def test_a_short_read_is_an_exception_whatever_the_reason(
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have failing requests fail soon."""
     from intune_dw_cli import library
-    from intune_dw_cli.service.transport import RequestPolicy
+    from intune_dw_cli.service.retry import RequestPolicy
 
     monkeypatch.setattr(
         library, "RequestPolicy", lambda **more: RequestPolicy(tries=2, first_wait=0.01, max_wait=0.02, **more)

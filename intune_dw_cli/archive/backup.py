@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import os
 import threading
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from intune_dw_cli.archive.basis import basis_of, is_over
 from intune_dw_cli.archive.chart_feeds import chart_folder, chart_records_by_feed, moved_below
 from intune_dw_cli.archive.charts import ChartRecord, save_charts
+from intune_dw_cli.archive.held import HeldParts
 from intune_dw_cli.archive.inventory import log_run, write_inventory
 from intune_dw_cli.archive.journal import Journal, RunHeader
 from intune_dw_cli.archive.layout import DATA, HISTORY, METADATA, SERVICE, Layout
@@ -21,6 +20,7 @@ from intune_dw_cli.archive.lock import archive_lock
 from intune_dw_cli.archive.manifest import Holding, Manifest, Missing, read_manifest, smaller_text
 from intune_dw_cli.archive.records import Identity, SliceRecord
 from intune_dw_cli.archive.room import Room, find_room
+from intune_dw_cli.archive.sweep import remove_partials
 from intune_dw_cli.data.datekey import DateKeyRange, from_date_key, to_date_key, today_in_utc
 from intune_dw_cli.data.formats import FileFormat
 from intune_dw_cli.data.redact import Redaction
@@ -28,9 +28,9 @@ from intune_dw_cli.errors import IntuneDwError, OutputError, UsageError
 from intune_dw_cli.events import CollectionPlanned, Observer, PartCommitted, Warned, ignore
 from intune_dw_cli.export.choice import narrow
 from intune_dw_cli.export.engine import CollectionOutcome, Engine, SliceFailure, SliceOutput, SliceResult
-from intune_dw_cli.export.files import FREE_SPACE, PARTIAL, copy_atomic, disk_errors, make_folder, write_atomic
+from intune_dw_cli.export.files import FREE_SPACE, copy_atomic, write_atomic
 from intune_dw_cli.export.names import file_stems
-from intune_dw_cli.export.parts import Part, PartNaming
+from intune_dw_cli.export.parts import PartNaming
 from intune_dw_cli.export.plan import CollectionPlan, Slice, plan_slices
 from intune_dw_cli.export.pull import slice_parts
 from intune_dw_cli.reference import reference
@@ -202,7 +202,7 @@ class _Run:
         plans = [self._remaining(plan, done) for plan in full]
         self._tell_left_out(full)
         by_name = {plan.entity_set.name: plan for plan in plans}
-        guard = _HeldParts(self._layout, self._base)
+        guard = HeldParts(self._layout, self._base)
         feed = len(self._base.feeds) if self._base else 1
 
         def open_output(item: Slice, additional: bool) -> SliceOutput:
@@ -406,12 +406,7 @@ class _Run:
         look into the folder of each day that is held.
         """
         parts = self._base.parts if self._base and not self._after_a_stop else ()
-        sound = {str(self._layout.root / top) for top in {path.partition("/")[0] for path in parts}}
-        with disk_errors(self._layout.root):
-            for left in [*_partials(self._layout.root, sound)]:
-                left.unlink()
-                with suppress(OSError):
-                    left.parent.rmdir()
+        remove_partials(self._layout.root, sound={path.partition("/")[0] for path in parts})
 
     def _finish(self, manifest: Manifest) -> None:
         """Write the inventory; a complete run needs its journal no longer."""
@@ -421,58 +416,12 @@ class _Run:
             self._journal.remove()
 
 
-def _partials(root: Path, sound: Container[str]) -> Iterator[Path]:
-    """Yield the files below a folder that were left half written. (`rglob` takes three times as long.)
-
-    Args:
-        sound: Folders that need not be looked into.
-    """
-    folders = [str(root)]
-    while folders:
-        with os.scandir(folders.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    if entry.path not in sound:
-                        folders.append(entry.path)
-                elif entry.name.endswith(PARTIAL):
-                    yield Path(entry.path)
-
-
 def _identity(request: BackupRequest, warehouse: Warehouse) -> Identity:
     fmt = request.format
     redaction = request.redaction.label if request.redaction else None
     return Identity(
         warehouse.source, request.tenant, warehouse.feed.api_version, fmt.format, fmt.compression, redaction
     )
-
-
-class _HeldParts:
-    """Keeps parts of earlier runs from being replaced by ones with fewer rows."""
-
-    def __init__(self, layout: Layout, base: Manifest | None) -> None:
-        self._layout = layout
-        self._by_collection = {h.name: h.parts for h in base.collections.values()} if base else {}
-        self._parts = {part.path: part for parts in self._by_collection.values() for part in parts}
-        self.parts = frozenset(self._parts.values())
-
-    def held(self, path: str) -> Part | None:
-        return self._parts.get(path)
-
-    def replaced_by(self, item: Slice) -> list[str]:
-        """Return the held parts that the rows of a slice may replace."""
-        if not self._parts:
-            return []
-        low, high = item.range.bounds()
-        return [
-            part.path
-            for part in self._by_collection.get(item.collection, ())
-            if part.date_key is None or (low or 0) <= part.date_key <= (high or part.date_key)
-        ]
-
-    def aside(self, path: str) -> Path:
-        folder = self._layout.state / "smaller"
-        make_folder(folder)
-        return folder / PurePosixPath(path)
 
 
 def _plans(request: BackupRequest, warehouse: Warehouse, base: Manifest | None, today: dt.date) -> list[CollectionPlan]:

@@ -22,7 +22,8 @@ from intune_dw_cli.identity.locations import Locations
 from intune_dw_cli.identity.profiles import ProfileStore
 from intune_dw_cli.identity.tokens import StaticToken, TokenSource
 from intune_dw_cli.service.feed import FeedUrl
-from intune_dw_cli.service.transport import RequestPolicy, Transport
+from intune_dw_cli.service.retry import RequestPolicy
+from intune_dw_cli.service.transport import Transport
 from intune_dw_cli.service.warehouse import Warehouse
 from intune_dw_cli.settings import Given, Settings, resolve
 

@@ -30,10 +30,11 @@ from intune_dw_cli.errors import (
     SignInError,
     UsageError,
 )
+from intune_dw_cli.service.call import JSON, Answer, Call
 from intune_dw_cli.service.hosts import guard, is_loopback, origin_of, shown_host
 from intune_dw_cli.service.page import Page, read_page
 from intune_dw_cli.service.problem import is_error_object, parse_problem
-from intune_dw_cli.service.transport import JSON, Answer, Call, Transport
+from intune_dw_cli.service.transport import Transport
 
 EXPORT_JOBS = "/v1.0/deviceManagement/reports/exportJobs"
 

@@ -12,11 +12,12 @@ from typing import Any
 from intune_dw_cli.errors import MalformedPageError, NotFoundError, ProtocolError, ServiceError, UnknownCollectionError
 from intune_dw_cli.events import Observer, Warned, ignore
 from intune_dw_cli.reference import ReferenceCollection, reference
+from intune_dw_cli.service.call import JSON, XML
 from intune_dw_cli.service.csdl import EntityType, Metadata, Property, parse_metadata, parse_service_document
 from intune_dw_cli.service.feed import FeedUrl
 from intune_dw_cli.service.hosts import guard
 from intune_dw_cli.service.page import Page, read_page
-from intune_dw_cli.service.transport import JSON, XML, Transport
+from intune_dw_cli.service.transport import Transport
 
 _DOCUMENT_TRIES = 4
 _CALENDAR = "dates"

@@ -19,7 +19,8 @@ from intune_dw_cli.sandbox import Sandbox, ServerConfig, TenantConfig
 from intune_dw_cli.sandbox.config import GRAPH_PERMISSIONS, GraphConfig
 from intune_dw_cli.service.feed import FeedUrl
 from intune_dw_cli.service.graph import ExportPolicy, Graph
-from intune_dw_cli.service.transport import RequestPolicy, Transport
+from intune_dw_cli.service.retry import RequestPolicy
+from intune_dw_cli.service.transport import Transport
 from intune_dw_cli.service.warehouse import Warehouse
 
 TODAY = dt.date(2024, 1, 31)

@@ -20,7 +20,8 @@ from intune_dw_cli.events import ChartOpen, ChartSaved, Event
 from intune_dw_cli.identity.tokens import StaticToken
 from intune_dw_cli.sandbox import Fault, GraphConfig, Sandbox, ServerConfig, TenantConfig
 from intune_dw_cli.service.graph import EXPORT_JOBS, ExportPolicy, Graph
-from intune_dw_cli.service.transport import RequestPolicy, Transport
+from intune_dw_cli.service.retry import RequestPolicy
+from intune_dw_cli.service.transport import Transport
 
 SECRET = "graph-secret-token"
 TENANT = TenantConfig(today=date(2018, 2, 21), devices=40)

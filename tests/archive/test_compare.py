@@ -14,7 +14,8 @@ from intune_dw_cli.errors import ArchiveError
 from intune_dw_cli.identity.tokens import StaticToken
 from intune_dw_cli.sandbox import Fault, Sandbox, TenantConfig
 from intune_dw_cli.service.feed import FeedUrl
-from intune_dw_cli.service.transport import RequestPolicy, Transport
+from intune_dw_cli.service.retry import RequestPolicy
+from intune_dw_cli.service.transport import Transport
 from intune_dw_cli.service.warehouse import Warehouse
 
 TODAY = dt.date(2024, 1, 31)

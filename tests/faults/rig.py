@@ -20,7 +20,8 @@ from intune_dw_cli.export.pull import PullResult, pull_to_files, pull_to_partiti
 from intune_dw_cli.identity.tokens import StaticToken, TokenSource
 from intune_dw_cli.sandbox import TenantConfig
 from intune_dw_cli.service.feed import FeedUrl
-from intune_dw_cli.service.transport import RequestPolicy, Transport
+from intune_dw_cli.service.retry import RequestPolicy
+from intune_dw_cli.service.transport import Transport
 from intune_dw_cli.service.warehouse import Warehouse
 
 TODAY = dt.date(2024, 1, 31)

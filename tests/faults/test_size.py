@@ -17,7 +17,7 @@ from rig import SMALL, as_rows, read_rows
 
 from intune_dw_cli.sandbox import Sandbox, ServerConfig
 from intune_dw_cli.sandbox.messages import Response
-from intune_dw_cli.service.transport import RequestPolicy
+from intune_dw_cli.service.retry import RequestPolicy
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the peak of a child's memory is told by POSIX systems")
 

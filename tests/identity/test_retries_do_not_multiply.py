@@ -11,7 +11,8 @@ from intune_dw_cli.errors import TransportError, UnavailableError
 from intune_dw_cli.identity.credentials import ClientSecret
 from intune_dw_cli.identity.secret import Secret
 from intune_dw_cli.sandbox.messages import Response
-from intune_dw_cli.service.transport import RequestPolicy, Transport
+from intune_dw_cli.service.retry import RequestPolicy
+from intune_dw_cli.service.transport import Transport
 
 TRIES = 6
 

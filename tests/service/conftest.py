@@ -9,7 +9,8 @@ import pytest
 from intune_dw_cli.errors import SignInError
 from intune_dw_cli.events import Event
 from intune_dw_cli.sandbox import Fault, Sandbox, ServerConfig, TenantConfig
-from intune_dw_cli.service.transport import RequestPolicy, Transport
+from intune_dw_cli.service.retry import RequestPolicy
+from intune_dw_cli.service.transport import Transport
 
 SECRET = "eyJ0-top-secret-token"
 

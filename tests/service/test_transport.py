@@ -33,7 +33,9 @@ from intune_dw_cli.errors import (
     UnavailableError,
 )
 from intune_dw_cli.events import Retrying, Throttled
-from intune_dw_cli.service.transport import JSON, XML, RequestPolicy, Transport, loggable, retry_after_seconds
+from intune_dw_cli.service.call import JSON, XML, loggable
+from intune_dw_cli.service.retry import RequestPolicy, retry_after_seconds
+from intune_dw_cli.service.transport import Transport
 
 URL = "https://fef.msua06.manage.microsoft.com/ReportingService/DataWarehouseFEService/devices?api-version=v1.0"
 SECRET = "eyJ0-top-secret-token"
@@ -403,7 +405,7 @@ def test_random_waits_grow_up_to_the_longest(
 ) -> None:
     ceilings: list[float] = []
     monkeypatch.setattr(stop, "wait", lambda _: None)
-    monkeypatch.setattr("intune_dw_cli.service.transport.random.uniform", lambda _, high: ceilings.append(high) or 0)
+    monkeypatch.setattr("intune_dw_cli.service.retry.random.uniform", lambda _, high: ceilings.append(high) or 0)
     for _ in range(6):
         answer(service, 503)
     with pytest.raises(UnavailableError):

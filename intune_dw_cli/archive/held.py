@@ -1,0 +1,44 @@
+"""The parts that earlier runs left, and what becomes of one for which fewer rows come."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+from intune_dw_cli.archive.layout import Layout
+from intune_dw_cli.archive.manifest import Manifest
+from intune_dw_cli.export.files import make_folder
+from intune_dw_cli.export.parts import Part
+from intune_dw_cli.export.plan import Slice
+
+
+class HeldParts:
+    """Keeps parts of earlier runs from being replaced by ones with fewer rows: the PartGuard of an archive.
+
+    Attributes:
+        parts: All of them.
+    """
+
+    def __init__(self, layout: Layout, base: Manifest | None) -> None:
+        self._layout = layout
+        self._by_collection = {h.name: h.parts for h in base.collections.values()} if base else {}
+        self._by_path = {part.path: part for parts in self._by_collection.values() for part in parts}
+        self.parts = frozenset(self._by_path.values())
+
+    def held(self, path: str) -> Part | None:
+        """Return the part that is held under a path."""
+        return self._by_path.get(path)
+
+    def replaced_by(self, item: Slice) -> list[str]:
+        """Return the held parts that the rows of a slice may replace."""
+        low, high = item.range.bounds()
+        return [
+            part.path
+            for part in self._by_collection.get(item.collection, ())
+            if part.date_key is None or (low or 0) <= part.date_key <= (high or part.date_key)
+        ]
+
+    def aside(self, path: str) -> Path:
+        """Return where a smaller file that came for a path is put."""
+        folder = self._layout.state / "smaller"
+        make_folder(folder)
+        return folder / PurePosixPath(path)
