@@ -258,7 +258,7 @@ _ADVICE = {
     ),
     errno.ENOENT: (
         "cannot be written: its folder is gone or cannot be made",
-        "Check the path. If something removed the folder meanwhile, run the same command again.",
+        "Check the path. Run the same command again if something removed the folder meanwhile.",
     ),
 }
 

@@ -65,7 +65,7 @@ class FeedUrl:
         """
         url = _LINE_WRAP.sub("", text.strip(_WRAPPERS))
         if not url:
-            raise UsageError("No feed URL was given.", hint=_HINT)
+            raise UsageError("no feed URL was given", hint=_HINT)
         _refuse_odd_characters(url)
         origin = _allowed_origin(url, allowed_hosts)
         parts = urlsplit(url)
@@ -129,24 +129,24 @@ def _refuse_odd_characters(url: str) -> None:
     odd = _ODD_CHARACTER.search(url)
     if odd is None:
         return
-    raise UsageError(f"The feed URL holds {odd[0]!a} (U+{ord(odd[0]):04X}), which no feed URL does.", hint=_HINT)
+    raise UsageError(f"the feed URL holds {odd[0]!a} (U+{ord(odd[0]):04X}), which no feed URL does", hint=_HINT)
 
 
 def _allowed_origin(url: str, allowed_hosts: Sequence[str]) -> Origin:
     try:
         origin = origin_of(url)
     except ValueError as reason:
-        raise UsageError(f"The feed URL cannot be used: {reason}.", hint=_HINT) from None
+        raise UsageError(f"the feed URL cannot be used: {reason}", hint=_HINT) from None
     if is_loopback(origin.host):
         return origin
     if not host_matches(origin.host, allowed_hosts):
         raise UsageError(
-            f"The feed URL's host {origin.host} is not an Intune host; the sign-in token is never sent there "
-            f"(allowed: {', '.join(allowed_hosts) or 'loopback only'}).",
+            f"the feed URL's host {origin.host} is not an Intune host; the sign-in token is never sent there "
+            f"(allowed: {', '.join(allowed_hosts) or 'loopback only'})",
             hint=_HINT,
         )
     if origin.scheme != "https":
-        raise UsageError(f"The feed URL of {origin.host} must begin with https://.", hint=_HINT)
+        raise UsageError(f"the feed URL of {origin.host} must begin with https://", hint=_HINT)
     return origin
 
 
@@ -154,13 +154,13 @@ def _root_path(path: str, host: str) -> str:
     """The path up to and including DataWarehouseFEService; elsewhere the whole path, up to a `$` segment."""
     segments = path.split("/")
     if any(unquote(segment) in {".", ".."} for segment in segments):
-        raise UsageError("The feed URL's path holds `.` or `..`.", hint=_HINT)
+        raise UsageError("the feed URL's path holds `.` or `..`", hint=_HINT)
     named = [place for place, segment in enumerate(segments) if segment.lower() == _SERVICE_SEGMENT]
     if named:
         return "/".join(segments[: named[-1] + 1])
     if host_matches(host, _SERVICE_HOSTS):
         raise UsageError(
-            f"The feed URL of {host} is not the warehouse's: no DataWarehouseFEService in its path.",
+            f"the feed URL of {host} is not the warehouse's: no DataWarehouseFEService in its path",
             hint=_HINT,
         )
     system = [place for place, segment in enumerate(segments) if segment.startswith("$")]
@@ -176,10 +176,10 @@ def _versions_in(query: str) -> list[str]:
 
 def _checked_version(explicit: str, pasted: Sequence[str]) -> str:
     if not explicit.strip() and len(set(pasted)) > 1:
-        raise UsageError("The feed URL names two different api-versions.", hint="Leave only one of them.")
+        raise UsageError("the feed URL names two different api-versions", hint="Leave only one of them.")
     version = explicit.strip() or (pasted[0] if pasted else DEFAULT_API_VERSION)
     if not _VERSION.fullmatch(version):
-        raise UsageError(f"The API version {version[:40]!a} is not a plain word.", hint="Use v1.0 (or beta).")
+        raise UsageError(f"the API version {version[:40]!a} is not a plain word", hint="Use v1.0 (or beta).")
     return version
 
 
@@ -198,6 +198,6 @@ def _counts(*, top: int | None, skip: int | None) -> list[str]:
         if value is None:
             continue
         if value < 0:
-            raise UsageError(f"{name} is {value}, less than nothing.", hint=f"Give --{name} 0 or more.")
+            raise UsageError(f"{name} is {value}, less than nothing", hint=f"Give --{name} 0 or more.")
         options.append(f"${name}={value}")
     return options

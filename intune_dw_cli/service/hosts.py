@@ -226,8 +226,8 @@ def _urllib3_origin(url: str) -> Origin:
 
 def _refusal(link: str, request_url: str, origin: Origin, reason: str) -> HostGuardError:
     return HostGuardError(
-        f"The service sent a link to {shown_host(link, request_url)} while the feed's host is "
-        f"{origin.authority}; it was not followed, so the token was not sent there: {reason}.",
+        f"the service sent a link to {shown_host(link, request_url)} while the feed's host is "
+        f"{origin.authority}; it was not followed, so the token was not sent there: {reason}",
         hint="If that host belongs to your feed, allow it: --feed-host HOST, once for each host of the feed. Otherwise "
         "check the feed URL, and whether a proxy rewrites the answers.",
     )
