@@ -15,6 +15,7 @@ _GROUP_CELLS = 1024 * 1024
 _GROUP_ROWS = 64 * 1024
 _GROUP_TEXT = 32 * 1024 * 1024
 _CHUNK_ROWS = 16 * 1024
+_MOST_DISTINCT = 0.5  # of a column with a dictionary, to its rows
 
 
 def row_group_rows(columns: int) -> int:
@@ -41,9 +42,8 @@ class ParquetSink:
         arrow = schema.arrow.append(pa.field(ADDITIONAL, pa.string())) if additional else schema.arrow
         self._arrow = arrow.with_metadata({k: v.encode() for k, v in provenance.items()})
         self._outlet = Outlet(stream)
-        self._writer = pq.ParquetWriter(
-            self._outlet, self._arrow, compression=compression, use_dictionary=True, store_schema=True
-        )
+        self._compression = compression
+        self._writer: pq.ParquetWriter | None = None  # once the first rows say how to write
         self._rows = row_group_rows(len(arrow))
         self._loose: list[pa.RecordBatch] = []  # less than a chunk
         self._loose_rows = 0
@@ -69,9 +69,10 @@ class ParquetSink:
         """Write the last row group and the footer."""
         if self._loose:
             self._pack()
-        if self._chunks:
-            self._flush()
-        self._writer.close()
+        if self._chunks or self._writer is None:
+            self._flush().close()
+        else:
+            self._writer.close()
 
     def abandon(self) -> None:
         """Write nothing more: the file will not be finished."""
@@ -91,10 +92,35 @@ class ParquetSink:
         if len(self._chunks) * _CHUNK_ROWS >= self._rows or self._text_bytes >= _GROUP_TEXT:
             self._flush()
 
-    def _flush(self) -> None:
-        self._writer.write_table(pa.Table.from_batches(self._chunks, self._arrow), row_group_size=self._rows)
+    def _flush(self) -> pq.ParquetWriter:
+        writer = self._writer or self._begin()
+        if self._chunks:
+            writer.write_table(pa.Table.from_batches(self._chunks, self._arrow), row_group_size=self._rows)
         self._chunks.clear()
         self._text_bytes = 0
+        return writer
+
+    def _begin(self) -> pq.ParquetWriter:
+        self._writer = pq.ParquetWriter(
+            self._outlet,
+            self._arrow,
+            compression=self._compression,
+            use_dictionary=_repetitive(self._chunks[0]) if self._chunks else True,
+            store_schema=True,
+        )
+        return self._writer
+
+
+def _repetitive(rows: pa.RecordBatch) -> list[str]:
+    """Return the columns that a dictionary makes smaller, as their first rows tell.
+
+    One of values that hardly repeat costs as much as all else in the encoding, and makes the file larger.
+    """
+    return [
+        name
+        for name, values in zip(rows.schema.names, rows.columns, strict=True)
+        if pc.count_distinct(values).as_py() <= _MOST_DISTINCT * len(values)
+    ]
 
 
 def _text_bytes(table: pa.Table) -> int:

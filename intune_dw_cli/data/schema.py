@@ -24,6 +24,7 @@ ADDITIONAL = "_additional"
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 _NANOSECONDS = pa.timestamp("ns", tz="UTC")
 _SIX_DECIMALS = len("2024-01-15T08:30:00.123456Z")
+_FROM, _BEFORE = "1971", "2262"
 _NO_TEXT = pa.scalar(None, pa.string())
 _TIME = pa.time64("us")
 _MAX_PRECISION = 38
@@ -166,12 +167,15 @@ def _timestamps(texts: pa.Array) -> pa.Array:
     if (pc.max(pc.binary_length(texts)).as_py() or 0) <= _SIX_DECIMALS:
         return _any_timestamps(texts)
     # Seven decimals fit into nanoseconds, which know no years 0001 or 9999; before 1970 cutting them would round up.
-    near = pc.and_(pc.greater_equal(texts, "1971"), pc.less(texts, "2262"))
+    span = pc.min_max(texts).as_py()
+    all_near = _FROM <= span["min"] <= span["max"] < _BEFORE
+    near = None if all_near else pc.and_(pc.greater_equal(texts, _FROM), pc.less(texts, _BEFORE))
     try:
-        values = pc.if_else(near, texts, _NO_TEXT).cast(_NANOSECONDS).cast(TIMESTAMP, safe=False)
+        within = texts if near is None else pc.if_else(near, texts, _NO_TEXT)
+        values = within.cast(_NANOSECONDS).cast(TIMESTAMP, safe=False)
     except pa.ArrowInvalid:
         return _any_timestamps(texts)
-    if values.null_count == texts.null_count:
+    if near is None or values.null_count == texts.null_count:
         return values
     return pc.coalesce(values, _any_timestamps(pc.if_else(near, _NO_TEXT, texts)))
 
