@@ -120,11 +120,13 @@ def backup(
     """
     layout = Layout(request.root)
     layout.require_usable()
+    warehouse = None
     if not layout.exists:
         # Nothing is made on the disk before the service has answered and the choice of collections makes sense.
-        narrow(connect(None, None).entity_sets, request.only, request.exclude)
+        warehouse = connect(None, None)
+        narrow(warehouse.entity_sets, request.only, request.exclude)
     with archive_lock(layout):
-        run = _Run(request, layout, connect, graph, observer, stop or threading.Event())
+        run = _Run(request, layout, connect, warehouse, graph, observer, stop or threading.Event())
         try:
             return run.go()
         finally:
@@ -147,13 +149,18 @@ def preview(request: BackupRequest, connect: Connect) -> tuple[list[CollectionPl
 
 
 class _Run:
-    """One run in a locked archive."""
+    """One run in a locked archive.
+
+    Args:
+        warehouse: One that has its documents already, for a new run; None: it is made when it is clear what goes on.
+    """
 
     def __init__(
         self,
         request: BackupRequest,
         layout: Layout,
         connect: Connect,
+        warehouse: Warehouse | None,
         graph: Graph | None,
         observer: Observer,
         stop: threading.Event,
@@ -180,7 +187,7 @@ class _Run:
         else:
             if resumed is not None:
                 resumed[0].close()
-            self._warehouse = connect(None, None)
+            self._warehouse = warehouse or connect(None, None)
             identity = _identity(request, self._warehouse)
             self._base = basis_of(base, identity, moved=request.moved)
             identity = identity.joined(self._base.identity) if self._base else identity

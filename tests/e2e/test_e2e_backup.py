@@ -57,6 +57,16 @@ def test_backup_of_the_builtin_sandbox_is_whole_and_can_be_proved_without_this_t
     assert {name: count(scan(root, name)) for name in held} == expected
 
 
+def test_service_document_and_metadata_are_asked_for_once_a_run(lone_cli: Cli, serve: Serve) -> None:
+    sandbox = serve(devices=5, days=1)
+    cli = Cli(lone_cli.home, lone_cli.cwd, sandbox.url)
+    for _ in ("the first run", "the second"):
+        mark = sandbox.mark()
+        cli("backup", "A", "--only", "devices").ok()
+        asked = [target.partition("?")[0].rpartition("/")[2] for target in sandbox.requests(mark)]
+        assert sorted(asked) == ["$metadata", "DataWarehouseFEService", "devices"]
+
+
 def test_every_collection_reads_in_duckdb_with_the_row_counts_of_manifest_and_service(
     archive: Path, sandbox: SandboxProcess
 ) -> None:
