@@ -184,7 +184,7 @@ def command(
         require_dry_run(probe, dry_run)
         fmt = file_format(format, compression, False, None)
         with (
-            stoppable(terminal, again="The same command continues") as stop,
+            stoppable(terminal, "backup", again="The same command continues") as stop,
             open_service(connection, terminal, workers=workers, observer=reporter, stop=stop) as service,
         ):
             request = BackupRequest(

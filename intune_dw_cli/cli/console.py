@@ -34,10 +34,15 @@ ASKING = "asking the service which collections it has"
 
 
 class Terminal:
-    """Data goes to stdout, talk to stderr; nothing that a server said reaches either with control characters."""
+    """Data goes to stdout, talk to stderr; nothing that a server said reaches either with control characters.
+
+    Attributes:
+        has_answered: Whether stdout has its JSON object, or a part of it while it is being written.
+    """
 
     def __init__(self, talk: Talk) -> None:
         self.talk = talk
+        self.has_answered = False
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")  # a cp1252 console must not end a run
@@ -88,6 +93,7 @@ class Terminal:
 
     def print_json(self, document: dict[str, Any]) -> None:
         """Print one JSON object to stdout."""
+        self.has_answered = True
         sys.stdout.write(json.dumps(document, ensure_ascii=True, indent=2) + "\n")
         sys.stdout.flush()
 

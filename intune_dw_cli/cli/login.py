@@ -110,7 +110,7 @@ def command(
         FEDERATED_TOKEN_FILE: federated_token_file,
     }
     chosen = [(way, str(value) if not isinstance(value, bool) else None) for way, value in ways.items() if value]
-    with reported(terminal, "login"), stoppable(terminal, words="cancelling", again=None) as stop:
+    with reported(terminal, "login"), stoppable(terminal, "login", words="cancelling", again=None) as stop:
         if len(chosen) > 1:
             raise UsageError(
                 f"these ways of signing in exclude each other: {', '.join(way for way, _ in chosen)}",

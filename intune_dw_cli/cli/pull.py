@@ -187,7 +187,7 @@ def command(
         require_fit_path("-o", output)
         target = Target.of(output, file_format(format, compression, excel, output), partition, terminal.talk.json)
         with (
-            stoppable(terminal) as stop,
+            stoppable(terminal, "pull") as stop,
             open_service(connection, terminal, workers=workers, observer=reporter, stop=stop) as service,
         ):
             warehouse = service.warehouse()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -24,13 +25,17 @@ from intune_dw_cli.export.plan import CollectionPlan
 
 SUMMARY_VERSION = 1
 
-
+_STDOUT, _STDERR = 1, 2
 _LEAVE_AFTER = 4.0  # seconds; the engine gives the slices under way 3
 
 
 @contextmanager
 def stoppable(
-    terminal: Terminal, *, words: str = "stopping", again: str | None = "The same command begins again"
+    terminal: Terminal,
+    command: str | None = None,
+    *,
+    words: str = "stopping",
+    again: str | None = "The same command begins again",
 ) -> Iterator[threading.Event]:
     """Give an event that Ctrl-C and termination signals set; a second signal ends the process at once.
 
@@ -38,6 +43,7 @@ def stoppable(
     lost by that, as nothing is by a kill.
 
     Args:
+        command: Its name in the JSON object of a failure; None where a failure has none.
         words: Said at the first signal.
         again: What the same command does when it is given again; None where there is nothing to say of that.
 
@@ -47,6 +53,7 @@ def stoppable(
     stop, ended = threading.Event(), threading.Event()
     # A signal interrupts the main thread anywhere, also where it holds the lock of an event: a simple queue has none.
     asked: SimpleQueue[bool] = SimpleQueue()
+    last_word = threading.Lock()  # for good: either the run ends by itself, or it is ended
     hint = f"{again}: {command_line()}" if again else None
     signalled = False
 
@@ -63,9 +70,12 @@ def stoppable(
         if not asked.get():
             return
         stop.set()
-        if not ended.wait(_LEAVE_AFTER):
-            _write_past_locks("error: stopped before the end" + (f"\n  hint: {hint}" if hint else ""))
-            os._exit(130)
+        if not ended.wait(_LEAVE_AFTER) and last_word.acquire(blocking=False):
+            error = InterruptedRunError("stopped before the end", hint=hint)
+            _write_past_locks(f"error: {error}" + (f"\n  hint: {hint}" if hint else ""))
+            if terminal.talk.json and command and not terminal.has_answered:
+                _write_past_locks(json.dumps(_failure(command, error), indent=2), _STDOUT)
+            os._exit(error.exit_code)
 
     wanted = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, n)]
     threading.Thread(target=watch, name="stop", daemon=True).start()
@@ -77,6 +87,7 @@ def stoppable(
         raise
     finally:
         ended.set()
+        last_word.acquire()
         asked.put(False)
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -88,10 +99,10 @@ def command_line() -> str:
     return clean(subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words))
 
 
-def _write_past_locks(text: str) -> None:
+def _write_past_locks(text: str, stream: int = _STDERR) -> None:
     """Say something although the display or the stream may be locked by what was interrupted."""
     with suppress(OSError):
-        os.write(2, f"{text}\n".encode())
+        os.write(stream, f"{text}\n".encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,14 +213,13 @@ def reported(terminal: Terminal, command: str) -> Iterator[None]:
         yield
     except IntuneDwError as error:
         if terminal.talk.json:
-            document = {
-                "version": SUMMARY_VERSION,
-                "command": command,
-                "state": "failed",
-                "errors": [error_json(error)],
-            }
-            terminal.print_json(document)
+            terminal.print_json(_failure(command, error))
         raise
+
+
+def _failure(command: str, error: IntuneDwError) -> dict[str, Any]:
+    """Return a run that ended with an error as JSON values."""
+    return {"version": SUMMARY_VERSION, "command": command, "state": "failed", "errors": [error_json(error)]}
 
 
 def show_plan(

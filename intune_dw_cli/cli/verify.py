@@ -127,7 +127,7 @@ def _compare(
         require_positive("--workers", workers, WORKERS_HINT)
         require_positive("--sample", sample, "Give the number of slices to read again, or --all for everything.")
         with (
-            stoppable(terminal) as stop,
+            stoppable(terminal, "verify") as stop,
             open_service(connection, terminal, workers=workers, observer=reporter, stop=stop) as service,
             reporter.showing(),
         ):

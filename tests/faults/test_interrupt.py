@@ -107,14 +107,7 @@ def silent() -> Iterator[str]:
 def test_asked_to_stop_during_the_sign_in_it_stops_too(
     times: int, silent: str, cli: Cli, tenant: SandboxProcess
 ) -> None:
-    env: Mapping[str, str | None] = {
-        "INTUNE_DW_ACCESS_TOKEN": None,
-        "INTUNE_DW_URL": tenant.url,
-        "AZURE_TENANT_ID": "6a1f5b1e-0000-4000-8000-000000000001",
-        "AZURE_CLIENT_ID": "6a1f5b1e-0000-4000-8000-000000000002",
-        "AZURE_CLIENT_SECRET": "MARKED-secret",
-        "AZURE_AUTHORITY_HOST": silent,
-    }
+    env = signing_in(silent, tenant)
     port = int(silent.rpartition(":")[2])
     with running(cli.start(*PULL, env=env)) as process:
         wait_until(lambda: connected_to(port) or process.poll() is not None, every=0.05)
@@ -127,6 +120,33 @@ def test_asked_to_stop_during_the_sign_in_it_stops_too(
             assert time.monotonic() - begun < AT_ONCE
         else:
             assert "MARKED" not in check_stopped(process, begun, PULL, cli.cwd)
+
+
+def test_ended_where_it_hangs_it_prints_the_json_object_of_a_failure_too(
+    silent: str, cli: Cli, tenant: SandboxProcess
+) -> None:
+    port = int(silent.rpartition(":")[2])
+    with running(cli.start(*PULL, "--json", env=signing_in(silent, tenant))) as process:
+        wait_until(lambda: connected_to(port) or process.poll() is not None, every=0.05)
+        process.send_signal(signal.SIGINT)
+        said = finish(process, 20).ok(130)
+    assert (said.json["version"], said.json["command"], said.json["state"]) == (1, "pull", "failed")
+    [error] = said.json["errors"]
+    assert (error["type"], error["exit_code"]) == ("InterruptedRunError", 130)
+    assert error["hint"] == f"The same command begins again: intune-dw {shlex.join((*PULL, '--json'))}"
+    assert error["hint"] in said.err
+
+
+def signing_in(silent: str, tenant: SandboxProcess) -> Mapping[str, str | None]:
+    """The environment of a run that signs in at such a service."""
+    return {
+        "INTUNE_DW_ACCESS_TOKEN": None,
+        "INTUNE_DW_URL": tenant.url,
+        "AZURE_TENANT_ID": "6a1f5b1e-0000-4000-8000-000000000001",
+        "AZURE_CLIENT_ID": "6a1f5b1e-0000-4000-8000-000000000002",
+        "AZURE_CLIENT_SECRET": "MARKED-secret",
+        "AZURE_AUTHORITY_HOST": silent,
+    }
 
 
 def connected_to(port: int) -> bool:
