@@ -21,6 +21,7 @@ from intune_dw_cli.export.ordered import OrderedOutput
 from intune_dw_cli.export.parts import PartGuard, PartNaming, PartsOutput
 from intune_dw_cli.export.plan import CollectionPlan, Slice
 from intune_dw_cli.export.provenance import provenance
+from intune_dw_cli.export.redacted_days import keep_to_one_redaction
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
@@ -116,9 +117,14 @@ def pull_to_partitions(
 
     Args:
         stems: The folder of each collection, by its name; made of the names of the plans by default.
+
+    Raises:
+        UsageError: days of a collection are there that are redacted otherwise; nothing was fetched.
+        What Engine.run raises.
     """
     by_name = {plan.entity_set.name: plan for plan in plans}
     folders = stems or file_stems(by_name)
+    keep_to_one_redaction(root, plans, folders)
     files: dict[str, PulledFile] = {}
 
     def open_output(item: Slice, additional: bool) -> SliceOutput:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from harness import Cli, SandboxProcess, manifest, read_csv
+from harness import Cli, SandboxProcess, first_pages, manifest, read_csv, tree
 
 from intune_dw_cli.data.redact import Redaction
 from intune_dw_cli.identity.secret import Secret
 
+FACT = "devicePropertyHistories"
 KEY = "c0ffee00c0ffee00c0ffee00c0ffee00"
 BY_ENV: dict[str, str | None] = {"INTUNE_DW_REDACT_KEY": KEY}
 HASH = Redaction("hash", Secret(KEY))
@@ -80,6 +81,35 @@ def test_what_makes_no_sense_is_a_usage_error(cli: Cli, options: tuple[str, ...]
     ended = cli("pull", "users", "-o", "-", *options).ok(2)
     assert said in " ".join(ended.err.split())
     assert ended.stdout == b""
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_days_of_a_partitioned_folder_are_all_redacted_alike_or_nothing_is_fetched(
+    form: str, cli: Cli, sandbox: SandboxProcess, tmp_path: Path
+) -> None:
+    pull = ("pull", FACT, "--partition", "-f", form, "-o", "parts")
+    hashed: dict[str, str | None] = {**BY_ENV, "INTUNE_DW_REDACT": "hash"}
+    others: tuple[dict[str, str | None], ...] = (
+        {},
+        {"INTUNE_DW_REDACT": "drop"},
+        {"INTUNE_DW_REDACT": "hash", "INTUNE_DW_REDACT_KEY": KEY[::-1]},
+    )
+    cli(*pull, "--from", "yesterday", "--to", "yesterday", env=hashed).ok()
+    before, mark = tree(tmp_path / "parts"), sandbox.mark()
+    for other in others:
+        said = cli(*pull, "--days", 1, env=other).ok(2)
+        assert f"the days in parts/{FACT} are pseudonymised with" in said.err
+        assert "Give another folder" in said.err
+    assert tree(tmp_path / "parts") == before
+    assert not first_pages(sandbox.requests(mark))
+    cli(*pull, "--days", 1, env=hashed).ok()
+    assert len(list((tmp_path / "parts" / FACT).glob("dateKey=*/part.*"))) == 2
+    # Collections without days are whole files, and replaced. A folder with nothing but what a kill left is new.
+    cli("pull", "devices", "--partition", "-f", form, "-o", "parts").ok()
+    for part in (tmp_path / "parts" / FACT).rglob("part.*"):
+        part.rename(f"{part}.partial")
+    cli(*pull, "--days", 1).ok()
+    assert "are as served" in cli(*pull, "--days", 1, env=hashed).ok(2).err
 
 
 def test_a_redacted_archive_is_verified_compared_and_told_apart(cli: Cli, key_file: Path, tmp_path: Path) -> None:
