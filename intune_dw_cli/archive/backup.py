@@ -223,7 +223,7 @@ class _Run:
             return slice_parts(root, naming, plan, item, form, additional, source, guard, within=self._layout.state)
 
         def committed(result: SliceResult) -> None:
-            record = SliceRecord.of(result, by_name[result.slice.collection].schema, guard.parts)
+            record = SliceRecord.of(result, by_name[result.slice.collection].schema, guard.smaller(result.parts))
             self._journal.commit(record)
             self._records.append(record)
             if record.smaller:

@@ -16,6 +16,7 @@ VIEWS = "views.sql"
 DATA = "data"
 HISTORY = "history"
 STATE = ".intune-dw"
+SMALLER = f"{STATE}/smaller"
 
 
 class Layout:

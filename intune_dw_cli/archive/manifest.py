@@ -17,6 +17,7 @@ from typing import Any, Literal
 from intune_dw_cli import __version__
 from intune_dw_cli.archive.charts import ChartRecord
 from intune_dw_cli.archive.gaps import Gaps, find_gaps
+from intune_dw_cli.archive.layout import SMALLER
 from intune_dw_cli.archive.records import (
     DOCUMENTS,
     IDENTITY,
@@ -323,7 +324,8 @@ def _laid_out(value: Any, levels: int, indent: str = "\n") -> str:
 
 def smaller_text(record: SliceRecord) -> str:
     """Say that a slice came with fewer rows than are held."""
-    return f"{', '.join(record.smaller)} came with fewer rows than held; the held file stays"
+    paths = [part.path.removeprefix(f"{SMALLER}/") for part in record.smaller]
+    return f"{', '.join(paths)} came with fewer rows than held; the held file stays"
 
 
 def content_sha256(content: Json) -> str:

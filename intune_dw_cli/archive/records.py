@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -29,7 +29,7 @@ _KEY = ([(str, int, float, bool, None)], None)
 _PART = {"path": str, "date_key": (int, None), "rows": int, "bytes": int, "sha256": str, "additional": bool}
 _PART |= {"first_key": _KEY, "last_key": _KEY}
 _SLICE = {"collection": str, "slice": str, "rows": int, "pages": int, "duplicates": (int, None)}
-_SLICE |= {"absent": [str], "parts": list, "smaller": [str]}
+_SLICE |= {"absent": [str], "parts": list, "smaller": list}
 
 _ID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
@@ -150,7 +150,7 @@ class SliceRecord:
     Attributes:
         duplicates: Rows that repeat another row's key, None where that was not looked at.
         absent: Declared properties that no row had.
-        smaller: Paths for which fewer rows came than were held; the held file stayed.
+        smaller: Files with fewer rows than were held, where they were put aside; the held ones stayed.
     """
 
     collection: str
@@ -161,15 +161,11 @@ class SliceRecord:
     absent: tuple[str, ...]
     schema: SchemaRecord
     parts: tuple[Part, ...]
-    smaller: tuple[str, ...] = ()
+    smaller: tuple[Part, ...] = ()
 
     @classmethod
-    def of(cls, result: SliceResult, schema: CollectionSchema, held: Container[Part] = ()) -> SliceRecord:
-        """Return the record of a result.
-
-        Args:
-            held: Parts of earlier runs; one that is among the result's was kept, because less came.
-        """
+    def of(cls, result: SliceResult, schema: CollectionSchema, smaller: tuple[Part, ...] = ()) -> SliceRecord:
+        """Return the record of a result."""
         return cls(
             result.slice.collection,
             result.slice.label,
@@ -179,7 +175,7 @@ class SliceRecord:
             result.absent,
             SchemaRecord.of(schema),
             result.parts,
-            tuple(p.path for p in result.parts if p in held and result.rows < sum(q.rows for q in result.parts)),
+            smaller,
         )
 
     def to_json(self, schema: int | None = None) -> Json:
@@ -197,7 +193,7 @@ class SliceRecord:
             "absent": list(self.absent),
             "schema": self.schema.to_json() if schema is None else schema,
             "parts": [part_to_json(part) for part in self.parts],
-            "smaller": list(self.smaller),
+            "smaller": [part_to_json(part) for part in self.smaller],
         }
 
     @classmethod
@@ -217,7 +213,7 @@ class SliceRecord:
             tuple(raw["absent"]),
             schema or SchemaRecord.from_json(raw["schema"]),
             tuple(part_from_json(part) for part in raw["parts"]),
-            tuple(raw["smaller"]),
+            tuple(part_from_json(part) for part in raw["smaller"]),
         )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from intune_dw_cli.archive.basis import is_in_manifest
 from intune_dw_cli.archive.contents import check_contents, check_copy
 from intune_dw_cli.archive.journal import JournalContent, read_journal
-from intune_dw_cli.archive.layout import MANIFEST, REPORT, STATE, SUMS, VIEWS, Layout
+from intune_dw_cli.archive.layout import MANIFEST, REPORT, SMALLER, STATE, SUMS, VIEWS, Layout
 from intune_dw_cli.archive.manifest import Holding, Manifest, decode_sums, encode_sums, misstatements, read_manifest
 from intune_dw_cli.errors import ArchiveDamagedError
 from intune_dw_cli.export.files import PARTIAL
@@ -105,6 +105,7 @@ def verify(
     checks = [*_document_checks(layout, [*documents, derived])]
     checks += [_Check(f.path, f.bytes, frozenset({f.sha256})) for f in charts]
     checks += _part_checks(p for p in expected.values() if p.path not in unsure)
+    checks += _part_checks(_put_aside(layout, manifest, unsure))
     findings += _check_hashes(layout, [c for c in checks if c.path not in lost], quick, progress)
     if not quick:
         bad = {f.path for f in findings} | unsure
@@ -128,7 +129,7 @@ def _check_manifest(manifest: Manifest) -> Iterator[Finding]:
             if total != record.rows:
                 message = f"{holding.name} {record.slice}: {record.rows} rows are stated, its parts have {total}"
                 yield Finding("manifest", MANIFEST, message)
-        for part in (*holding.parts, *holding.snapshots):
+        for part in (*holding.parts, *holding.snapshots, *(p for s in holding.slices.values() for p in s.smaller)):
             if not _is_inside(part.path):
                 yield Finding("manifest", part.path, "this path leads out of the archive")
             if part.path in seen:
@@ -215,6 +216,13 @@ class _Check:
 
 def _part_checks(parts: Iterable[Part]) -> Iterator[_Check]:
     return (_Check(p.path, p.bytes, frozenset({p.sha256})) for p in sorted(parts, key=lambda p: p.path))
+
+
+def _put_aside(layout: Layout, manifest: Manifest, unsure: set[str]) -> Iterator[Part]:
+    """Yield the smaller files that are there; they are extra, and who deletes them or copies without them may."""
+    for part in (p for h in manifest.holdings for s in h.slices.values() for p in s.smaller):
+        if part.path.removeprefix(f"{SMALLER}/") not in unsure and (layout.root / PurePosixPath(part.path)).exists():
+            yield part
 
 
 def _document_checks(layout: Layout, documents: Sequence[Mapping[str, str]]) -> Iterator[_Check]:

@@ -74,6 +74,9 @@ class PartGuard(Protocol):
     def aside(self, path: str) -> Path:
         """Return where a smaller file that came for a path is put."""
 
+    def put_aside(self, part: Part) -> None:
+        """Hear that the smaller file is there; the part is as it came, under the path that it came for."""
+
 
 class PartsOutput:
     """Writes the rows of one slice into parts.
@@ -170,7 +173,7 @@ class PartsOutput:
     def _commit(self, part: _OpenPart) -> Part:
         held = self._guard.held(part.path) if self._guard else None
         if self._guard and held is not None and held.rows > part.rows:
-            part.file.commit(self._guard.aside(part.path))
+            self._guard.put_aside(part.commit(self._guard.aside(part.path)))
             return held
         return part.commit()
 
@@ -211,8 +214,8 @@ class _OpenPart:
         self.sink.close()
         self.file.prepare()
 
-    def commit(self) -> Part:
-        self.file.commit()
+    def commit(self, path: Path | None = None) -> Part:
+        self.file.commit(path)
         return Part(
             self.path,
             self.day,

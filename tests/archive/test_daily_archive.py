@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,8 @@ import duckdb
 import pytest
 
 from intune_dw_cli.archive.backup import BackupRequest, BackupResult, Connect, backup
+from intune_dw_cli.archive.journal import Journal, RunHeader
+from intune_dw_cli.archive.layout import Layout
 from intune_dw_cli.archive.manifest import read_manifest
 from intune_dw_cli.archive.status import archive_status
 from intune_dw_cli.archive.verify import verify
@@ -107,8 +110,26 @@ def test_a_restated_day_replaces_and_a_shrunken_one_does_not(tmp_path: Path) -> 
     assert held_days(root, "devicePropertyHistories")[day] == restated
     warned = result.manifest.collections["devicePropertyHistories"].warnings
     assert any("fewer rows than held" in text for text in warned)
-    aside = root / ".intune-dw" / "smaller" / "data" / "devicePropertyHistories" / f"dateKey={day}" / "part.csv"
+    path = f"data/devicePropertyHistories/dateKey={day}/part.csv"
+    layout, documents = Layout(root), dict(result.manifest.documents)
+    aside = root / ".intune-dw" / "smaller" / path
     assert aside.is_file()
+    assert verify(root).findings == ()
+    data = aside.read_bytes()
+    aside.write_bytes(data[:-3] + b"x\n\n")
+    assert [(f.stage, f.path) for f in verify(root).findings] == [("hashes", aside.relative_to(root).as_posix())]
+    aside.write_bytes(data)
+    with tenant(START, devices=12) as sandbox:  # still smaller, but another file: the record follows
+        run(root, sandbox, START)
+    assert aside.read_bytes() != data
+    assert verify(root).findings == ()
+    journal = Journal.begin(layout.journal, RunHeader(result.manifest.identity, START.isoformat(), documents, {}))
+    journal.announce([path])  # a run that was stopped while it may have replaced the file
+    journal.close()
+    aside.write_bytes(data)
+    assert verify(root).findings == ()
+    layout.journal.unlink()
+    shutil.rmtree(root / ".intune-dw" / "smaller")  # extra: who deletes it damages nothing
     assert verify(root).findings == ()
 
 

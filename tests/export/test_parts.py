@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -145,12 +146,16 @@ class Holding:
 
     def __init__(self, root: Path, *parts: Part) -> None:
         self._root, self._parts = root, {p.path: p for p in parts}
+        self.smaller: list[Part] = []
 
     def held(self, path: str) -> Part | None:
         return self._parts.get(path)
 
     def aside(self, path: str) -> Path:
         return self._root / "smaller" / path
+
+    def put_aside(self, part: Part) -> None:
+        self.smaller.append(part)
 
 
 def test_a_held_part_with_more_rows_stays_and_the_smaller_one_is_put_aside(
@@ -161,7 +166,8 @@ def test_a_held_part_with_more_rows_stays_and_the_smaller_one_is_put_aside(
     held = first.finish()
     root = tmp_path / "out"
     before = found(root)
-    again = output_in(guard=Holding(root, *held))
+    guard = Holding(root, *held)
+    again = output_in(guard=guard)
     again.write(batch_of((7, MONDAY), (8, TUESDAY), (9, WEDNESDAY), (10, WEDNESDAY)))
     parts = again.finish()
     monday, tuesday, wednesday = (f"data/things/dateKey={d}/part.csv" for d in (MONDAY, TUESDAY, WEDNESDAY))
@@ -169,6 +175,9 @@ def test_a_held_part_with_more_rows_stays_and_the_smaller_one_is_put_aside(
     assert parts[0] == held[0]
     assert after[monday] == before[monday]
     assert after[f"smaller/{monday}"] == [["7", str(MONDAY), "row 7"]]
+    [smaller] = guard.smaller
+    assert (smaller.path, smaller.rows) == (monday, 1)
+    assert smaller.sha256 == hashlib.sha256((root / "smaller" / monday).read_bytes()).hexdigest()
     assert after[tuesday] == [["8", str(TUESDAY), "row 8"]]  # as many rows: replaced
     assert len(after[wednesday]) == 2
     assert [p.rows for p in parts] == [2, 1, 2]
