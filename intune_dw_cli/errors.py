@@ -140,11 +140,13 @@ class TransportError(IntuneDwError):
     Attributes:
         permanent: Whether trying again is pointless, as with a certificate that is not trusted.
         unreachable: Whether not even a connection came about.
+        unknown_host: Whether that is because a name server knows no such host.
     """
 
     usual_hint = "Check the network, and run the same command again; it continues."
     permanent: bool = False
     unreachable: bool = False
+    unknown_host: bool = False
 
 
 class ProtocolError(IntuneDwError):

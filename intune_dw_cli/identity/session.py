@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import random
+import socket
 import threading
 from collections.abc import MutableMapping
 from typing import Any
@@ -25,6 +26,10 @@ log = logging.getLogger(__name__)
 
 _RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 _LONGEST_WAIT = 30.0
+_UNKNOWN_HOST = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
+TRIES_AT_AN_UNKNOWN_HOST = 2
+"""Before the first answer: then it is most likely a typing error. Later it is a network that is gone for a while, of
+which Windows and macOS say the same."""
 
 
 class SignInSession(requests.Session):
@@ -55,6 +60,7 @@ class SignInSession(requests.Session):
         self._tries = tries
         self._first_wait = first_wait
         self._timeout = (connect_timeout, read_timeout)
+        self._reached = False
         self.auth = _AsItIs()
         self.headers["User-Agent"] = f"intune-dw/{__version__}"
         for scheme in ("https://", "http://"):
@@ -70,15 +76,19 @@ class SignInSession(requests.Session):
         kwargs.update(timeout=self._timeout, allow_redirects=False, verify=self._ca_bundle)
         attempt = 1
         while True:
+            tries = self._tries
             if self._stop.is_set():
                 raise InterruptedRunError("stopped during the sign-in")
             try:
                 response = super().request(method, url, *args, **kwargs)
             except (requests.ConnectionError, requests.Timeout) as error:
-                if attempt >= self._tries or is_untrusted(error):
+                if is_unknown_host(error) and not self._reached:
+                    tries = TRIES_AT_AN_UNKNOWN_HOST
+                if attempt >= tries or is_untrusted(error):
                     raise
                 wait = self._wait(attempt, None)
             else:
+                self._reached = True
                 if response.status_code not in _RETRIED or attempt >= self._tries:
                     return response
                 wait = self._wait(attempt, response.headers.get("Retry-After"))
@@ -120,6 +130,13 @@ class _AsItIs(AuthBase):
 def is_untrusted(error: Exception) -> bool:
     """Whether a failure is a certificate that is not trusted, which trying again does not change."""
     return isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error)
+
+
+def is_unknown_host(error: BaseException | None) -> bool:
+    """Whether a failure is that a name server knows no such host; not that it cannot tell now (EAI_AGAIN)."""
+    while error is not None and not isinstance(error, socket.gaierror):
+        error = error.__cause__ or error.__context__
+    return error is not None and error.errno in _UNKNOWN_HOST
 
 
 def is_near(host: str) -> bool:

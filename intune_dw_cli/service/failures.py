@@ -15,6 +15,7 @@ from intune_dw_cli.errors import (
     TransportError,
     UnavailableError,
 )
+from intune_dw_cli.identity.session import is_unknown_host
 from intune_dw_cli.service.call import Call, loggable
 from intune_dw_cli.service.hosts import shown_host
 from intune_dw_cli.service.problem import Problem
@@ -48,12 +49,14 @@ def no_answer(error: Exception, url: str, request_id: str) -> TransportError:
     """Return what a request without any answer is: `unreachable` where not even a connection came about."""
     text = str(error)
     if "NameResolution" in text or "getaddrinfo" in text or "resolve" in text:
+        unknown = is_unknown_host(error)
         failure = TransportError(
-            f"the host {_host(url)} is not known",
+            f"the host {_host(url)} " + ("is not known" if unknown else "cannot be looked up at present"),
             hint=f"Check the feed URL (after a data-center move it changes) and the network. {_CONTINUES}",
             request_id=request_id,
         )
         failure.unreachable = True
+        failure.unknown_host = unknown
         return failure
     what = "refused the connection" if "refused" in text else "did not answer in time"
     if "timed out" not in text and "refused" not in text:

@@ -19,6 +19,7 @@ from urllib3.exceptions import HTTPError
 
 from intune_dw_cli.errors import MalformedPageError, ProtocolError, TransportError, UnavailableError
 from intune_dw_cli.events import Observer, Retrying, Throttled, ignore
+from intune_dw_cli.identity.session import TRIES_AT_AN_UNKNOWN_HOST
 from intune_dw_cli.identity.tokens import TokenSource
 from intune_dw_cli.service.body import read_body
 from intune_dw_cli.service.call import JSON, Answer, Call
@@ -62,6 +63,7 @@ class Transport:
         self._gate = RequestGate(workers)
         self._local = threading.local()
         self._sessions: list[requests.Session] = []
+        self._reached = False
         self._unreachable_since: float | None = None
 
     def close(self) -> None:
@@ -204,6 +206,7 @@ class Transport:
                 self._unreachable_since = time.monotonic()
             raise failure from None
         self._unreachable_since = None
+        self._reached = True
         return response
 
     def _session(self) -> requests.Session:
@@ -239,9 +242,14 @@ class Transport:
         collection: str | None,
     ) -> None:
         asked, wait = attempt.asked, attempt.next_wait()
-        if wait is None or getattr(error, "permanent", False):
+        mistyped = isinstance(error, TransportError) and error.unknown_host and not self._reached
+        if (
+            wait is None
+            or getattr(error, "permanent", False)
+            or (mistyped and attempt.failures >= TRIES_AT_AN_UNKNOWN_HOST)
+        ):
             if isinstance(error, TransportError) and error.unreachable:
-                error.ends_run = self._is_lost()
+                error.ends_run = mistyped or self._is_lost()
             raise error
         if attempt.throttled:
             limit = self._gate.throttled()

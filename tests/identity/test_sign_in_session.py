@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 import requests
 import trustme
@@ -152,3 +154,17 @@ def test_attempts_end(serve, tls):
     server.stop()
     with pytest.raises(requests.ConnectionError):
         session.get(f"{server.origin}/x")
+
+
+@pytest.mark.parametrize(("number", "times"), [(socket.EAI_NONAME, 2), (socket.EAI_AGAIN, 5)])
+def test_a_host_that_is_not_known_is_asked_for_once_more_only(number, times, monkeypatch):
+    asked = []
+
+    def failing(host, *_args, **_options):
+        asked.append(host)
+        raise socket.gaierror(number, "as the test wants it")
+
+    monkeypatch.setattr(socket, "getaddrinfo", failing)
+    with SignInSession(tries=5, first_wait=0.001) as session, pytest.raises(requests.ConnectionError):
+        session.get("https://login.example.invalid/")
+    assert len(asked) == times

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,7 @@ from intune_dw_cli.service.transport import Transport
 
 Make = Callable[..., Transport]
 Address = Callable[..., str]
+Resolver = Callable[[int], list[str]]
 
 
 def keep(body: bytes, _request_id: str) -> bytes:
@@ -147,3 +150,54 @@ def test_threads_have_sessions_of_their_own_and_close_ends_them(sandbox: Address
         thread.join()
     assert len({id(session) for session in transport._sessions}) == 3
     transport.close()
+
+
+# -- names that are not resolved ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def resolver(monkeypatch: pytest.MonkeyPatch) -> Resolver:
+    """Have every name fail to be resolved, with an error of getaddrinfo, from now on; gives the names asked for."""
+
+    def fail(number: int) -> list[str]:
+        asked: list[str] = []
+
+        def failing(host: str, *_args: Any, **_options: Any) -> Any:
+            asked.append(host)
+            raise socket.gaierror(number, "as the test wants it")
+
+        monkeypatch.setattr(socket, "getaddrinfo", failing)
+        return asked
+
+    return fail
+
+
+def test_a_host_that_is_not_known_is_told_after_one_more_attempt(resolver: Resolver, transport_with: Make) -> None:
+    asked = resolver(socket.EAI_NONAME)
+    with pytest.raises(TransportError, match=r"the host 127\.0\.0\.1:9 is not known") as caught:
+        transport_with(tries=4).get("http://127.0.0.1:9/x", keep)
+    assert len(asked) == 2
+    assert caught.value.ends_run
+
+
+def test_a_resolver_that_cannot_tell_now_is_asked_as_often_as_any_server(
+    resolver: Resolver, transport_with: Make
+) -> None:
+    asked = resolver(socket.EAI_AGAIN)
+    with pytest.raises(TransportError, match="cannot be looked up at present") as caught:
+        transport_with(tries=4).get("http://127.0.0.1:9/x", keep)
+    assert len(asked) == 4
+    assert not caught.value.ends_run
+
+
+def test_a_host_that_was_there_before_is_asked_for_as_often_as_any_other(
+    resolver: Resolver, sandbox: Address, transport_with: Make
+) -> None:
+    transport = transport_with(tries=4)
+    transport.get(sandbox(), keep)
+    transport.close()
+    asked = resolver(socket.EAI_NONAME)
+    with pytest.raises(TransportError, match="is not known") as caught:
+        transport.get(sandbox(), keep)
+    assert len(asked) == 4
+    assert not caught.value.ends_run
