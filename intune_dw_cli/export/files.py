@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from intune_dw_cli.errors import OutputError
-from intune_dw_cli.export.windows import replace, windows_error
+from intune_dw_cli.windows import replace, windows_error
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer

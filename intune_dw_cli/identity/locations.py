@@ -12,6 +12,7 @@ from pathlib import Path
 import platformdirs
 
 from intune_dw_cli.errors import OutputError
+from intune_dw_cli.windows import replace
 
 HOME_VARIABLE = "INTUNE_DW_HOME"
 _APP = "intune-dw"
@@ -87,7 +88,7 @@ def write_private(path: Path, text: str) -> None:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(name).replace(path)
+            replace(Path(name), path)
         except BaseException:
             with contextlib.suppress(OSError):
                 Path(name).unlink()

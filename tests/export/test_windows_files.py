@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from intune_dw_cli import windows
 from intune_dw_cli.errors import OutputError
-from intune_dw_cli.export import windows
 from intune_dw_cli.export.files import output_error, write_atomic
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from intune_dw_cli import windows
 from intune_dw_cli.errors import OutputError, UsageError
 from intune_dw_cli.identity.locations import Locations, write_private
 from intune_dw_cli.identity.profiles import Profile, ProfileStore
@@ -190,3 +191,22 @@ def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         write_private(path, "new")
     assert path.read_text() == "old"
     assert [entry.name for entry in Path(tmp_path).iterdir()] == ["file"]
+
+
+def test_file_that_windows_holds_for_a_moment_is_replaced_after_it(tmp_path, monkeypatch):
+    """As a virus scanner does with what was just read or written; simulated by the error code."""
+    path = tmp_path / "file"
+    write_private(path, "old")
+    held = PermissionError(13, "The process cannot access the file")
+    held.winerror = 32
+    real, refusals = os.replace, [held, held]
+
+    def replace(source, target):
+        if refusals:
+            raise refusals.pop()
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr(windows.time, "sleep", lambda _: None)
+    write_private(path, "new")
+    assert path.read_text() == "new"
