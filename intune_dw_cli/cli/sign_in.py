@@ -115,7 +115,9 @@ class SignIn:
 
     def __enter__(self) -> SignIn:
         try:
+            known = self._merged()  # what is typed comes first: a cloud that is none
             way = self._way()
+            _require_fit(known, way)
             cache = self._cache() if way.is_user else None  # before any question: without a keyring all is in vain
             self._ask_for_missing(way)
             settings = self._merged()
@@ -349,17 +351,31 @@ def _is_its_own(method: str, variable: str) -> bool:
     return variable == "INTUNE_DW_" + flag.replace("-", "_").upper()
 
 
+def _require_fit(settings: Settings, way: _Way) -> None:
+    """Raise UsageError where a value that is known cannot be one."""
+    known = {"url": settings.feed_url}
+    if way.needs_app:
+        known |= {"tenant": settings.tenant, "client_id": settings.client_id}
+    for name, value in known.items():
+        if value:
+            _require_value(name, value, settings)
+
+
 def _problem_with(name: str, answer: str, settings: Settings) -> str | None:
     """Return what is wrong with an answer, None when nothing is."""
     try:
-        if name == "url":
-            FeedUrl.parse(answer, allowed_hosts=settings.cloud.feed_hosts)
-        else:
-            fit = {"tenant": "contoso.com", "client_id": "00000000-0000-0000-0000-000000000000", name: answer}
-            Configuration(credential=Browser(), tenant=fit["tenant"], client_id=fit["client_id"])
+        _require_value(name, answer, settings)
     except UsageError as error:
         return f"That cannot be: {error.message.rstrip('.')}."
     return None
+
+
+def _require_value(name: str, value: str, settings: Settings) -> None:
+    if name == "url":
+        FeedUrl.parse(value, allowed_hosts=settings.cloud.feed_hosts)
+    else:
+        fit = {"tenant": "contoso.com", "client_id": "00000000-0000-0000-0000-000000000000", name: value}
+        Configuration(credential=Browser(), tenant=fit["tenant"], client_id=fit["client_id"])
 
 
 def _asked(label: str, **kwargs: Any) -> str:

@@ -119,6 +119,23 @@ def test_ctrl_c_cancels_cleanly(world: World) -> None:
     assert not (world.home / "intune-dw" / "config").exists()
 
 
+@pytest.mark.parametrize(
+    ("flag", "value", "says"),
+    [
+        ("--cloud", "usgv", "usgv"),
+        ("--url", "https://contoso.com/feed", "contoso.com"),
+        ("--tenant", "con toso", "the tenant is neither"),
+        ("--client-id", "1234", "the client id is not of the form"),
+    ],
+)
+def test_an_option_that_cannot_be_is_said_before_the_keyring_that_is_not_there(
+    world: World, flag: str, value: str, says: str
+) -> None:
+    ended = world("login", "--device-code", *world.flags, flag, value).ok(2)
+    assert says in ended.err
+    assert "keyring" not in ended.err
+
+
 def test_no_keyring_is_said_before_anything_is_asked(world: World) -> None:
     ended = world("login", "--device-code", *world.flags).ok(4)
     assert "no keyring" in ended.err
