@@ -14,13 +14,19 @@ from dataclasses import dataclass
 from intune_dw_cli.data.datekey import from_date_key, to_date_key
 
 _NEIGHBOURS = 3
+_WEEKS = 3
+_ENOUGH_WEEKS = 2
 _THIN = 0.5
 _DAY = dt.timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class ThinDay:
-    """A day with fewer than half the rows of its neighbours.
+    """A day with fewer than half the rows of its neighbours, unless it is so every week.
+
+    A fleet that rests at the weekend has few rows there, and which days that is differs by country. So a day is not
+    thin that has half the rows that the same day of the week had in the weeks around it: three before and three after,
+    of which two at least are held.
 
     Attributes:
         date_key: The day (yyyymmdd).
@@ -52,7 +58,7 @@ class Gaps:
         lost: Those of them that the service has dropped already.
         at_risk: Days not held that the service should still have, with the day of their loss.
         empty: Days between first and last that are held and have no rows.
-        thin: Days with under half the rows of their neighbours.
+        thin: Days with under half the rows of their neighbours, and no weekly pattern that explains it.
         next_loss: The first day after the last held one: lost on that date unless a backup runs before.
     """
 
@@ -118,8 +124,16 @@ def _thin_days(rows_by_day: Mapping[int, int], inside: list[int]) -> Iterable[Th
         neighbours = [rows_by_day[d] for d in around if rows_by_day.get(d)]
         if not rows or not neighbours or rows >= _THIN * max(neighbours):
             continue  # the usual case, without a median
-        if rows < _THIN * (median := statistics.median(neighbours)):
+        if rows < _THIN * (median := statistics.median(neighbours)) and not _is_usual(rows_by_day, day, rows):
             yield ThinDay(day, rows, median)
+
+
+def _is_usual(rows_by_day: Mapping[int, int], day: int, rows: int) -> bool:
+    """Whether this day of the week has so few rows in other weeks, too."""
+    weeks = [week for week in range(-_WEEKS, _WEEKS + 1) if week]
+    alike = [rows_by_day.get(to_date_key(from_date_key(day) + dt.timedelta(weeks=week)), 0) for week in weeks]
+    held = [other for other in alike if other]
+    return len(held) >= _ENOUGH_WEEKS and rows >= _THIN * statistics.median(held)
 
 
 def _lost_on(date_key: int, retention_days: int) -> str:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime as dt
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,6 +44,29 @@ def test_empty_and_thin_days_are_flagged_with_their_figures() -> None:
     gaps = find_gaps(held, as_of=AS_OF, retention_days=30)
     assert gaps.empty == (20240304,)
     assert gaps.thin == (ThinDay(20240306, 49, 100.0),)
+
+
+def weekly(weeks: int, *, thin: tuple[int, ...], rows: int = 10) -> dict[int, int]:
+    """Whole weeks from Monday, 1 January 2024, with few rows on some days of the week (0 is Monday)."""
+    held = days(dt.date(2024, 1, 1), 7 * weeks)
+    return {day: rows if from_date_key(day).weekday() in thin else n for day, n in held.items()}
+
+
+@pytest.mark.parametrize("weekend", [(5, 6), (4, 5), (6,)])
+def test_a_weekend_is_not_thin_whichever_days_it_is(weekend: tuple[int, ...]) -> None:
+    assert find_gaps(weekly(4, thin=weekend), as_of=AS_OF, retention_days=30).thin == ()
+
+
+def test_a_weekend_day_with_far_less_than_other_weekends_and_a_working_day_like_a_weekend_are_thin() -> None:
+    held = weekly(4, thin=(5, 6))
+    held[20240113], held[20240117] = 4, 10  # a Saturday, a Wednesday
+    assert [day.date_key for day in find_gaps(held, as_of=AS_OF, retention_days=30).thin] == [20240113, 20240117]
+
+
+def test_two_weeks_tell_no_weekly_pattern_and_three_do() -> None:
+    two = find_gaps(weekly(2, thin=(6,)), as_of=AS_OF, retention_days=30).thin
+    assert [day.date_key for day in two] == [20240107, 20240114]
+    assert find_gaps(weekly(3, thin=(6,)), as_of=AS_OF, retention_days=30).thin == ()
 
 
 def test_half_the_rows_of_the_neighbours_is_not_thin() -> None:
