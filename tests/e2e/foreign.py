@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
 import json
 import re
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from answering import Answer, answering
 
 NAMESPACE = "Contoso.Reporting.V1.Model"
 TYPES = "Contoso.Reporting.V1.Model.Types"
@@ -95,40 +94,18 @@ def serving(manners: Manners, data: Mapping[str, list[dict[str, Any]]]) -> Itera
     """Serve collections from memory."""
     server = ForeignServer(manners, data)
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
+    def answer(target: str) -> Answer:
+        server.seen.append(target)
+        return _answer(server, target)
 
-        def do_GET(self) -> None:
-            server.seen.append(self.path)
-            status, kind, body = _answer(server, self.path)
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            if manners.packed:
-                body = gzip.compress(body)
-                self.send_header("Content-Encoding", "gzip")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    http.daemon_threads = True
-    server.port = http.server_address[1]
-    threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True).start()
-    try:
+    with answering(answer, packed=manners.packed) as server.port:
         yield server
-    finally:
-        http.shutdown()
-        http.server_close()
 
 
 JSON = "application/json; odata.metadata=minimal; odata.streaming=true"
 
 
-def _answer(server: ForeignServer, target: str) -> tuple[int, str, bytes]:
+def _answer(server: ForeignServer, target: str) -> Answer:
     manners, parts = server.manners, urlsplit(target)
     if not parts.path.startswith(manners.prefix):
         return 404, "text/plain", b"not here"

@@ -69,7 +69,8 @@ class Eavesdropper:
         response = self._answer(request, rest)
         self._note({name: values[0] for name, values in form.items()})
         with contextlib.suppress(ValueError):
-            self._note(json.loads(response.body))
+            body = json.loads(response.body)
+            self._note(body if isinstance(body, dict) else {})
         return response
 
     def _note(self, fields: Mapping[str, Any]) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from answering import answering
 from harness import Cli, free_port
 
 FACT = "devicePropertyHistories"
@@ -106,28 +103,6 @@ def test_bad_input_gets_one_message_that_says_what_to_do(cli: Cli, name: str) ->
     insist(cli, CATALOGUE[name])
 
 
-@contextlib.contextmanager
-def answering(status: int, kind: str, body: bytes) -> Iterator[str]:
-    """A server that gives one and the same answer to everything."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}/DataWarehouseFEService"
-    server.shutdown()
-    server.server_close()
-
-
 NO_WAREHOUSE = {
     "a page in place of JSON": (200, "text/html", HTML),
     "an empty answer": (200, "application/json", b""),
@@ -144,9 +119,8 @@ NO_WAREHOUSE = {
     + [("a page in place of JSON", "pull devices -o x.csv"), ("not found", "collections")],
 )
 def test_what_is_no_warehouse_is_called_so(cli: Cli, answer: str, command: str) -> None:
-    status, kind, body = NO_WAREHOUSE[answer]
-    with answering(status, kind, body) as url:
-        said = cli(*command.split(), env={"INTUNE_DW_URL": url}).ok(1)
+    with answering(lambda _: NO_WAREHOUSE[answer]) as port:
+        said = cli(*command.split(), env={"INTUNE_DW_URL": f"http://127.0.0.1:{port}/DataWarehouseFEService"}).ok(1)
     errors = [line for line in said.err.splitlines() if line.startswith("error:")]
     assert len(errors) == 1, said.err
     assert "hint:" in said.err

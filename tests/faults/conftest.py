@@ -14,11 +14,10 @@ from __future__ import annotations
 import random
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from forks import Forks
-from harness import SEED, Cli, SandboxProcess, Serve
+from harness import SEED, Cli, SandboxProcess
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -84,31 +83,11 @@ def rng(request: pytest.FixtureRequest, faults_seed: int) -> random.Random:
 
 
 @pytest.fixture(scope="session")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home folder with nothing in it."""
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(scope="session")
 def tenant(home: Path) -> Iterator[SandboxProcess]:
     """One small tenant for tests that change nothing in it: 30 devices, 3 days, pages of 50 rows."""
     process = SandboxProcess("--page-size", 50, home=home, devices=30, days=3)
     yield process
     process.stop()
-
-
-@pytest.fixture
-def serve(home: Path) -> Iterator[Serve]:
-    """Start sandboxes for one test: server options as arguments, tenant settings as keywords."""
-    started: list[SandboxProcess] = []
-
-    def start(*options: object, **settings: Any) -> SandboxProcess:
-        started.append(SandboxProcess(*options, home=home, **settings))
-        return started[-1]
-
-    yield start
-    for sandbox in started:
-        sandbox.stop()
 
 
 @pytest.fixture

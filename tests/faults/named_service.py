@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 from xml.sax.saxutils import quoteattr
+
+from answering import Answer, answering
 
 Rows = Sequence[Mapping[str, Any]]
 PREFIX = "/feed"
@@ -30,15 +30,15 @@ class NamedService:
     """
 
     data: Mapping[str, Rows]
-    port: int
     refusal: bytes | None = None
     refusals: int = -1
+    port: int = 0
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}{PREFIX}"
 
-    def answer(self, target: str) -> tuple[int, str, bytes]:
+    def answer(self, target: str) -> Answer:
         path = urlsplit(target).path.removeprefix(PREFIX).strip("/")
         if path == "":
             sets = [{"name": name, "kind": "EntitySet", "url": f"set{n}"} for n, name in enumerate(self.data)]
@@ -81,28 +81,6 @@ def _is_xml(text: str) -> bool:
 @contextlib.contextmanager
 def serving(data: Mapping[str, Rows], refusal: bytes | None = None) -> Iterator[NamedService]:
     """Serve collections from memory."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-
-        def do_GET(self) -> None:
-            status, kind, body = service.answer(self.path)
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    http.daemon_threads = True
-    service = NamedService(data, http.server_address[1], refusal)
-    threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True).start()
-    try:
+    service = NamedService(data, refusal)
+    with answering(service.answer) as service.port:
         yield service
-    finally:
-        http.shutdown()
-        http.server_close()

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import INTUNE_DW, Cli, Ended
+from harness import Cli, Ended
 from named_service import NamedService, serving
+from terminal import on_terminal
 
 from intune_dw_cli.cli.console import Terminal
 from intune_dw_cli.cli.options import Talk
@@ -72,25 +71,10 @@ def said(ended: Ended, log: Path | None = None) -> str:
     return text
 
 
-def on_terminal(cli: Cli, *args: str) -> str:
-    """Run with a terminal as stdout, and return what came to its screen."""
-    master, slave = pty.openpty()
-    environment = cli.environment({"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"})
-    with subprocess.Popen(
-        [INTUNE_DW, *args], cwd=cli.cwd, env=environment, stdin=subprocess.DEVNULL, stdout=slave, stderr=slave
-    ):
-        os.close(slave)
-        seen = b""
-        while True:
-            try:
-                piece = os.read(master, 65536)
-            except OSError:  # EIO: the other end is closed
-                break
-            if not piece:
-                break
-            seen += piece
-    os.close(master)
-    return seen.decode("utf-8").replace("\r\n", "\n")
+def on_screen(cli: Cli, *args: str) -> str:
+    """Run on a terminal, and return what came to its screen."""
+    _, seen = on_terminal(cli, *args, columns=200, env={"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"})
+    return seen.replace("\r\n", "\n")
 
 
 @pytest.fixture
@@ -134,9 +118,9 @@ def test_json_holds_the_names_and_no_character_that_a_terminal_obeys(
 
 
 def test_what_is_data_for_a_program_is_tame_on_a_screen_and_exact_in_a_pipe(quiet_cli: Cli) -> None:
-    screen = on_terminal(quiet_cli, "collections", "-f", "csv") + on_terminal(quiet_cli, "collections")
+    screen = on_screen(quiet_cli, "collections", "-f", "csv") + on_screen(quiet_cli, "collections")
     for name in ("link", "C1", "override"):
-        screen += on_terminal(quiet_cli, "pull", ESCAPES[name], "-o", "-")
+        screen += on_screen(quiet_cli, "pull", ESCAPES[name], "-o", "-")
         assert ESCAPES[name] in quiet_cli("pull", ESCAPES[name], "-o", "-", "-q").ok().stdout.decode()
     require_tame(screen)
     assert "click" in screen

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 import traceback
@@ -12,6 +11,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from signin import MARK, Eavesdropper
 
 from intune_dw_cli.errors import IntuneDwError
 from intune_dw_cli.identity.credentials import (
@@ -27,44 +27,6 @@ from intune_dw_cli.identity.secret import Secret
 from intune_dw_cli.sandbox.entra import Entra, EntraConfig
 from intune_dw_cli.sandbox.entra_registry import App, Federation
 from intune_dw_cli.sandbox.messages import Response
-
-MARK = "MARKED-a8f3"
-HIDDEN = (
-    "access_token",
-    "refresh_token",
-    "id_token",
-    "client_secret",
-    "client_assertion",
-    "code",
-    "code_verifier",
-    "device_code",
-    "assertion",
-    "client_info",
-)
-
-
-class Eavesdropper:
-    """Notes every secret that goes over the wire, in either direction."""
-
-    def __init__(self, entra: Entra) -> None:
-        self.secrets: set[str] = set()
-        self._answer = entra.answer
-        entra.answer = self
-
-    def __call__(self, request, rest):
-        form = parse_qs(request.body.decode() or request.query)
-        response = self._answer(request, rest)
-        self._note({name: values[0] for name, values in form.items()})
-        try:
-            body = json.loads(response.body)
-        except ValueError:
-            body = {}
-        self._note(body if isinstance(body, dict) else {})
-        return response
-
-    def _note(self, values) -> None:
-        found = (values[name] for name in HIDDEN if isinstance(values.get(name), str))
-        self.secrets |= {value for value in found if len(value) > 8}  # client_info=1 is a flag
 
 
 @pytest.fixture
@@ -138,7 +100,7 @@ def test_flows_that_end_well(everything, caplog, capsys):
                 identity.graph.token()
                 identity.warehouse.renew(token, '{"access_token":{"acrs":{"value":"c1"}}}')
             texts += [repr(identity), repr(vars(identity)), repr(identity.configuration), repr(identity.warehouse)]
-    assert sum(len(ear.secrets) for ear in ears) > 25
+    assert sum(len(ear.secrets) for ear in ears) > 27
     output = capsys.readouterr()
     check("\n".join([caplog.text, output.out, output.err, *texts]), ears)
 
