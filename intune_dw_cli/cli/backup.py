@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from intune_dw_cli.cli.complete import chart_items, collection_names
+from intune_dw_cli.cli.fetch_options import WORKERS_HINT, Compression, LastDay, Probe, Workers
 from intune_dw_cli.cli.options import (
     CONNECTION,
     OUTPUT,
     SELECTION,
-    WORKERS_HINT,
     Connection,
     Privacy,
     Talk,
@@ -53,16 +53,7 @@ def command(
             words=("csv", "parquet"),
         ),
     ] = None,
-    compression: Annotated[
-        str | None,
-        option(
-            "--compression",
-            help="CSV: gzip, zstd or none. Parquet: zstd, gzip, snappy or none.",
-            panel=OUTPUT,
-            metavar="CODEC",
-            words=("gzip", "zstd", "snappy", "none"),
-        ),
-    ] = None,
+    compression: Compression = None,
     only: Annotated[
         list[str] | None,
         option(
@@ -87,8 +78,8 @@ def command(
         str | None,
         option("--from", help="First day, where there are days. Default: all.", panel=SELECTION, metavar="DAY"),
     ] = None,
-    last: Annotated[str | None, option("--to", help="Last day, included.", panel=SELECTION, metavar="DAY")] = None,
-    workers: Annotated[int, option("--workers", help="Slices fetched at the same time.", panel=CONNECTION)] = 4,
+    last: LastDay = None,
+    workers: Workers = 4,
     no_charts: Annotated[
         bool, option("--no-charts", help="Leave the trend charts of the admin center out.", panel=CHARTS)
     ] = False,
@@ -129,14 +120,7 @@ def command(
     dry_run: Annotated[
         bool, option("--dry-run", "-n", help="Print what would be fetched, and stop.", panel=OUTPUT)
     ] = False,
-    probe: Annotated[
-        bool,
-        option(
-            "--probe",
-            help="With --dry-run: read one day of each fact and say what rows, bytes and minutes to expect.",
-            panel=OUTPUT,
-        ),
-    ] = False,
+    probe: Probe = False,
     privacy: Privacy = Privacy(),
     connection: Connection = Connection(),
     talk: Talk = Talk(),
@@ -158,10 +142,11 @@ def command(
     from intune_dw_cli.archive.backup import BackupRequest, backup
     from intune_dw_cli.cli.connect import open_service
     from intune_dw_cli.cli.console import Terminal
+    from intune_dw_cli.cli.destination import file_format
     from intune_dw_cli.cli.estimate import require_dry_run
+    from intune_dw_cli.cli.period import day_range
     from intune_dw_cli.cli.privacy import redaction_of
     from intune_dw_cli.cli.progress import Reporter
-    from intune_dw_cli.cli.pull import day_range, file_format
     from intune_dw_cli.cli.running import reported, stoppable
     from intune_dw_cli.data.datekey import today_in_utc
 

@@ -85,9 +85,6 @@ def require_fit_path(flag: str, path: str | Path | None) -> None:
         raise UsageError(f"{flag} {path} {trouble}", hint="Give another path, such as D:\\intune.")
 
 
-WORKERS_HINT = "Give --workers 1 to fetch one slice after the other; without it, 4 are fetched at a time."
-
-
 def environment_name(flag: str) -> str:
     """Return the environment name of a flag: `--ca-bundle` is INTUNE_DW_CA_BUNDLE."""
     return PREFIX + flag.split("/", maxsplit=1)[0].removeprefix("--").replace("-", "_").upper()

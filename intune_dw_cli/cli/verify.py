@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from intune_dw_cli.cli.fetch_options import WORKERS_HINT, Workers
 from intune_dw_cli.cli.options import (
-    CONNECTION,
     OUTPUT,
     SELECTION,
-    WORKERS_HINT,
     Connection,
     Talk,
     option,
@@ -41,7 +40,7 @@ def command(
     seed: Annotated[
         int, option("--seed", help="With --against-service: another seed is another sample.", panel=SELECTION)
     ] = 0,
-    workers: Annotated[int, option("--workers", help="Slices fetched at the same time.", panel=CONNECTION)] = 4,
+    workers: Workers = 4,
     redact_key_file: Annotated[
         Path | None,
         option(

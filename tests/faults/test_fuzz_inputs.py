@@ -11,7 +11,7 @@ import requests
 from mutation import CASES, LONG_CASES, mutated
 from urllib3.util import parse_url
 
-from intune_dw_cli.cli.pull import day_range, instant
+from intune_dw_cli.cli.period import day_range, instant
 from intune_dw_cli.data.datekey import DateKeyRange, from_date_key
 from intune_dw_cli.errors import HostGuardError, UsageError
 from intune_dw_cli.service.hosts import Origin, guard, host_matches
