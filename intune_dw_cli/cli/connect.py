@@ -72,7 +72,8 @@ def open_service(
         if connection.url:
             raise UsageError("--sandbox and --url exclude each other", hint="Leave one of them out.")
         from intune_dw_cli.sandbox import Sandbox
-        from intune_dw_cli.service.graph import ExportPolicy, Graph
+        from intune_dw_cli.service.export_jobs import ExportPolicy
+        from intune_dw_cli.service.graph import Graph
 
         with Sandbox() as sandbox:
             tokens: TokenSource = StaticToken("sandbox", origin="the sandbox")
@@ -192,7 +193,8 @@ def _graph(
     """Return Graph, None where there is but a ready token, which is for the warehouse only."""
     if isinstance(settings.credential, AccessToken):
         return None
-    from intune_dw_cli.service.graph import ExportPolicy, Graph
+    from intune_dw_cli.service.export_jobs import ExportPolicy
+    from intune_dw_cli.service.graph import Graph
 
     transport = Transport(identity.graph, workers=1, policy=policy, observer=observer, stop=stop)
     per_minute = _USER_EXPORTS if identity.configuration.is_user else _APP_EXPORTS

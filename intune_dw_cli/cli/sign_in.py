@@ -4,63 +4,30 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
-
-import typer
+from typing import Any, cast
 
 from intune_dw_cli.cli.connect import ca_bundle_of, can_ask, given_by, tell_origins
-from intune_dw_cli.cli.console import Terminal, clean
+from intune_dw_cli.cli.console import Terminal
 from intune_dw_cli.cli.options import Connection
+from intune_dw_cli.cli.questions import CANCELLED, QUESTIONS, asked, interruptible, problem_with, require_value
+from intune_dw_cli.cli.speaker import Speaker
 from intune_dw_cli.errors import InterruptedRunError, IntuneDwError, SignInError, UsageError
 from intune_dw_cli.identity.browser import has_desktop, open_desktop_browser
 from intune_dw_cli.identity.cache import Account, TokenCache, open_cache
-from intune_dw_cli.identity.credentials import (
-    AccessToken,
-    Browser,
-    ClientSecret,
-    Configuration,
-    Credential,
-    ManagedIdentity,
-)
+from intune_dw_cli.identity.credentials import AccessToken, ClientSecret, Credential, ManagedIdentity
 from intune_dw_cli.identity.environment import proof_in
 from intune_dw_cli.identity.identity import Identity
 from intune_dw_cli.identity.locations import Locations
 from intune_dw_cli.identity.profiles import BROWSER, DEVICE_CODE, MANAGED_IDENTITY, SECRET_FILE, Profile, ProfileStore
-from intune_dw_cli.identity.prompts import BrowserMissing, BrowserOpened, CodeAwaited, CodeIssued, Prompt
 from intune_dw_cli.identity.secret import Secret
-from intune_dw_cli.service.feed import FeedUrl
 from intune_dw_cli.settings import Settings, credential_of, described, merge
-
-if TYPE_CHECKING:
-    from rich.status import Status
 
 _FIRST_PROFILE = "default"
 _STDIN = "-"
-_CANCELLED = "cancelled"
-_QUESTIONS = {
-    "url": (
-        "Feed URL",
-        "the OData feed of your tenant's data warehouse.\n"
-        "Copy it from the Intune admin center (intune.microsoft.com): Reports > Data warehouse.",
-    ),
-    "tenant": (
-        "Tenant",
-        "the tenant id, or a domain such as contoso.com.\nEntra admin center (entra.microsoft.com) > Overview.",
-    ),
-    "client_id": (
-        "Client ID",
-        "the app to sign in with; the README says how to register one.\n"
-        "Entra admin center > App registrations > your app > Application (client) ID.",
-    ),
-}
-"""What is asked on a terminal: the name of the value, what it is, and where to find it."""
 
 
 def first_use(connection: Connection, terminal: Terminal, stop: threading.Event) -> Settings:
@@ -164,7 +131,7 @@ class SignIn:
 
     def _secret_of_stdin(self) -> Credential:
         if sys.stdin.isatty():
-            text = _asked("Client secret (it is not shown)", hide_input=True)
+            text = asked("Client secret (it is not shown)", hide_input=True)
         else:
             text = sys.stdin.readline(64 * 1024).strip()
         if not text or not text.isprintable():
@@ -175,7 +142,7 @@ class SignIn:
         return open_cache(self._locations, allow_plaintext=self._plaintext)
 
     def _signed_in(self, way: _Way, cache: TokenCache | None) -> Account | None:
-        with _Speaker(self._terminal) as speaker:
+        with Speaker(self._terminal) as speaker:
             self.identity = Identity(
                 self.settings.configuration(),
                 cache=cache,
@@ -241,21 +208,21 @@ class SignIn:
         self._asked = True
         count = "One thing is" if len(missing) == 1 else f"{len(missing)} things are"
         self._terminal.say(f"{count} not known yet. Ctrl-C leaves.")
-        with _interruptible():
+        with interruptible():
             if self._stop.is_set():
-                raise InterruptedRunError(_CANCELLED)
+                raise InterruptedRunError(CANCELLED)
             for name in missing:
                 self._ask(name)
         self._answered = True
 
     def _ask(self, name: str) -> None:
         """Ask until the answer can be one."""
-        label, text = _QUESTIONS[name]
+        label, text = QUESTIONS[name]
         for line in ("", *f"{label}: {text}".split("\n")):
             self._terminal.say(line)
         while True:
-            answer = _asked(label)
-            problem = _problem_with(name, answer, self._merged())
+            answer = asked(label)
+            problem = problem_with(name, answer, self._merged())
             if problem is None:
                 self._connection = replace(self._connection, **cast("dict[str, Any]", {name: answer}))
                 return
@@ -345,12 +312,6 @@ class _Way:
         return credential_of(self.method, self.path, os.environ, client_id=client_id)
 
 
-def _is_its_own(method: str, variable: str) -> bool:
-    """Whether a variable is the one that chose the way, by the rule for the names of options."""
-    flag = "client-secret-file" if method == SECRET_FILE else method
-    return variable == "INTUNE_DW_" + flag.replace("-", "_").upper()
-
-
 def _require_fit(settings: Settings, way: _Way) -> None:
     """Raise UsageError where a value that is known cannot be one."""
     known = {"url": settings.feed_url}
@@ -358,100 +319,10 @@ def _require_fit(settings: Settings, way: _Way) -> None:
         known |= {"tenant": settings.tenant, "client_id": settings.client_id}
     for name, value in known.items():
         if value:
-            _require_value(name, value, settings)
+            require_value(name, value, settings)
 
 
-def _problem_with(name: str, answer: str, settings: Settings) -> str | None:
-    """Return what is wrong with an answer, None when nothing is."""
-    try:
-        _require_value(name, answer, settings)
-    except UsageError as error:
-        return f"That cannot be: {error.message.rstrip('.')}."
-    return None
-
-
-def _require_value(name: str, value: str, settings: Settings) -> None:
-    if name == "url":
-        FeedUrl.parse(value, allowed_hosts=settings.cloud.feed_hosts)
-    else:
-        fit = {"tenant": "contoso.com", "client_id": "00000000-0000-0000-0000-000000000000", name: value}
-        Configuration(credential=Browser(), tenant=fit["tenant"], client_id=fit["client_id"])
-
-
-def _asked(label: str, **kwargs: Any) -> str:
-    """Return what the person types, asked on stderr. Raises InterruptedRunError for Ctrl-C and for the end of input."""
-    with _interruptible():
-        return str(typer.prompt(label, err=True, **kwargs)).strip()
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C end a question: while one waits, the handler that only sets an event would leave it waiting.
-
-    Raises:
-        InterruptedRunError: Ctrl-C or the end of input in place of an answer.
-    """
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    except (KeyboardInterrupt, typer.Abort):
-        sys.stderr.write("\n")  # the prompt ends its own line
-        raise InterruptedRunError(_CANCELLED) from None
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-class _Speaker:
-    """Puts into words what a sign-in tells; on stderr, so that stdout stays clean. Moves on a terminal only.
-
-    These words come also when quiet: without them nobody could sign in.
-    """
-
-    def __init__(self, terminal: Terminal) -> None:
-        self._terminal = terminal
-        self._status: Status | None = None
-
-    def __enter__(self) -> Callable[[Prompt], None]:
-        return self._tell
-
-    def __exit__(self, *_: object) -> None:
-        self._end()
-
-    def _tell(self, prompt: Prompt) -> None:
-        err = self._terminal.err
-        match prompt:
-            case BrowserOpened():
-                err.print("A browser window is open: sign in there. If it shows nothing, press Ctrl-C and use")
-                err.print("intune-dw login --device-code")
-                self._wait("waiting for the browser; Ctrl-C cancels")
-            case BrowserMissing():
-                err.print("No browser can be opened here, so a code is used.")
-            case CodeIssued():
-                err.print("\nTo sign in, open this address in a browser, on any device:")
-                err.print(f"  {clean(prompt.url)}", soft_wrap=True)
-                err.print("and enter this code:")
-                err.print(f"  {clean(prompt.user_code)}\n", style="bold")
-                if not self._terminal.live:
-                    err.print(f"Waiting; the code is good for {_clock(prompt.seconds)} minutes. Ctrl-C cancels.")
-                self._wait(f"waiting; the code is good for {_clock(prompt.seconds)}; Ctrl-C cancels")
-            case CodeAwaited():
-                self._wait(f"waiting; the code is good for {_clock(prompt.seconds)}; Ctrl-C cancels")
-
-    def _wait(self, text: str) -> None:
-        if not self._terminal.live:
-            return
-        if self._status is None:
-            self._status = self._terminal.err.status(text)
-            self._status.start()
-        else:
-            self._status.update(text)
-
-    def _end(self) -> None:
-        if self._status is not None:
-            self._status.stop()
-            self._status = None
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(max(0, round(seconds)), 60)
-    return f"{minutes}:{rest:02}"
+def _is_its_own(method: str, variable: str) -> bool:
+    """Whether a variable is the one that chose the way, by the rule for the names of options."""
+    flag = "client-secret-file" if method == SECRET_FILE else method
+    return variable == "INTUNE_DW_" + flag.replace("-", "_").upper()
