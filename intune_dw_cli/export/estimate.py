@@ -12,36 +12,24 @@ from __future__ import annotations
 import datetime as dt
 import math
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from intune_dw_cli.data.formats import FileFormat
-from intune_dw_cli.errors import InterruptedRunError, IntuneDwError, ProtocolError, SignInError
+from intune_dw_cli.errors import InterruptedRunError, IntuneDwError, SignInError
 from intune_dw_cli.events import (
-    Event,
     Observer,
-    PageFetched,
-    Retrying,
-    SliceFinished,
-    SliceStarted,
-    Throttled,
-    Warned,
     ignore,
 )
 from intune_dw_cli.export.daycount import RowCounter
-from intune_dw_cli.export.engine import Engine
-from intune_dw_cli.export.parts import Part, to_write
 from intune_dw_cli.export.plan import CollectionPlan, Slice
-from intune_dw_cli.export.provenance import provenance
+from intune_dw_cli.export.sampler import Sample, Sampler
 from intune_dw_cli.service.warehouse import Warehouse
 
 if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer as Buffer
+    pass
 
 FIRST_ROWS = 1000
 TIME_FACTOR = 2
@@ -137,7 +125,7 @@ def estimate(
         SignInError, InterruptedRunError: nothing else could be asked either. What else fails is in `Estimate.error`.
     """
     stop = stop or threading.Event()
-    sampler = _Sampler(warehouse, fmt, workers, observer, stop)
+    sampler = Sampler(warehouse, fmt, workers, observer, stop)
     for attempt in range(_TRIES_FOR_ROWS):  # another day, where the one that was read had no rows
         sampler.read(
             [
@@ -153,110 +141,6 @@ def estimate(
                 lambda plan: _conclude(warehouse, plan, sampler.of(plan), fmt, today, file_a_day, workers, stop), plans
             )
         )
-
-
-@dataclass(slots=True)
-class _Sample:
-    """What was read of a collection."""
-
-    item: Slice | None = None
-    rows: int = 0
-    bytes: int = 0
-    wire_bytes: int = 0
-    empty_bytes: int = 0
-    started: float = 0.0
-    seconds: float = 0.0
-    error: IntuneDwError | None = None
-
-
-class _Sampler:
-    """Reads slices as a run would, and measures them."""
-
-    def __init__(
-        self, warehouse: Warehouse, fmt: FileFormat, workers: int, observer: Observer, stop: threading.Event
-    ) -> None:
-        self._warehouse = warehouse
-        self._format = fmt
-        self._observer = observer
-        self._engine = Engine(warehouse, workers=workers, observer=self._note, stop=stop)
-        self._samples: dict[str, _Sample] = {}
-
-    def of(self, plan: CollectionPlan) -> _Sample:
-        """Return what was read of a collection last."""
-        return self._samples.setdefault(plan.entity_set.name, _Sample())
-
-    def read(self, plans: Sequence[CollectionPlan]) -> None:
-        """Read plans of one slice each."""
-        by_name = {plan.entity_set.name: plan for plan in plans}
-        for plan in plans:
-            self._samples[plan.entity_set.name] = _Sample(plan.slices[0])
-
-        def open_output(item: Slice, additional: bool) -> _Measuring:
-            if not item.filtered:
-                raise ProtocolError("the service takes no DateKey filter here, so no single day can be read")
-            plan = by_name[item.collection]
-            sample = self._samples[item.collection]
-            sample.rows = sample.bytes = 0
-            sample.empty_bytes = self._empty_bytes(plan)
-            return _Measuring(sample, plan, self._format, additional, self._warehouse.source)
-
-        for outcome in self._engine.run(plans, open_output, failures=1):
-            if outcome.failures:
-                self._samples[outcome.plan.entity_set.name].error = outcome.failures[0].error
-
-    def _empty_bytes(self, plan: CollectionPlan) -> int:
-        """Return what a file without rows has: header, or schema and footer."""
-        nothing = _Sample()
-        _Measuring(nothing, plan, self._format, False, self._warehouse.source).finish()
-        return nothing.bytes
-
-    def _note(self, event: Event) -> None:
-        sample = self._samples.get(event.collection or "")
-        match event:
-            case SliceStarted() if sample:
-                sample.started = time.monotonic()
-            case SliceFinished() if sample:
-                sample.seconds = time.monotonic() - sample.started
-            case PageFetched() if sample:
-                sample.wire_bytes += event.wire_bytes
-            case Retrying() | Throttled() | Warned():
-                self._observer(event)
-            case _:
-                pass
-
-
-class _Measuring:
-    """Encodes the rows of a slice as a file would have them, and keeps nothing but the sizes."""
-
-    def __init__(self, sample: _Sample, plan: CollectionPlan, fmt: FileFormat, additional: bool, source: str) -> None:
-        self._sample = sample
-        self._schema = plan.schema
-        self._sink = fmt.open(
-            _Bytes(sample), plan.schema, additional=additional, provenance=provenance(plan.schema, source)
-        )
-
-    def write(self, batch: pa.RecordBatch) -> None:
-        self._sample.rows += batch.num_rows
-        self._sink.write(to_write(batch, self._schema))
-
-    def finish(self) -> tuple[Part, ...]:
-        self._sink.close()
-        return ()
-
-    def abort(self) -> None:
-        self._sink.abandon()
-
-
-class _Bytes:
-    """A stream that counts."""
-
-    def __init__(self, sample: _Sample) -> None:
-        self._sample = sample
-
-    def write(self, data: Buffer, /) -> int:
-        size = memoryview(data).nbytes
-        self._sample.bytes += size
-        return size
 
 
 def _samples(plan: CollectionPlan, today: dt.date) -> tuple[Slice, ...]:
@@ -282,7 +166,7 @@ def _most(plan: CollectionPlan, item: Slice) -> int | None:
 def _conclude(
     warehouse: Warehouse,
     plan: CollectionPlan,
-    sample: _Sample,
+    sample: Sample,
     fmt: FileFormat,
     today: dt.date,
     file_a_day: bool,
@@ -322,7 +206,7 @@ def _in_doubt(seconds: Amount) -> Amount:
     return Amount(seconds.low / TIME_FACTOR, seconds.middle, seconds.high * TIME_FACTOR)
 
 
-def _rows_of(warehouse: Warehouse, plan: CollectionPlan, sample: _Sample, today: dt.date) -> tuple[Amount, int]:
+def _rows_of(warehouse: Warehouse, plan: CollectionPlan, sample: Sample, today: dt.date) -> tuple[Amount, int]:
     """Return the rows of a plan, and in how many slices they come."""
     assert sample.item is not None
     counter = RowCounter(warehouse, plan.entity_set)
@@ -363,7 +247,7 @@ def _first_held(days: Sequence[Slice], last: int, count: Callable[[Slice], int])
     return high
 
 
-def _rows_of_whole(plan: CollectionPlan, sample: _Sample, counter: RowCounter) -> Amount:
+def _rows_of_whole(plan: CollectionPlan, sample: Sample, counter: RowCounter) -> Amount:
     most = plan.top or math.inf
     if sample.rows < min(FIRST_ROWS, most) or sample.rows >= most:
         return Amount.exactly(sample.rows)
