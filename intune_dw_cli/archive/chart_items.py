@@ -11,7 +11,8 @@ import difflib
 from dataclasses import dataclass
 
 from intune_dw_cli.errors import UsageError
-from intune_dw_cli.service.graph import EXPORT_JOBS, ExportReport
+from intune_dw_cli.service.export_jobs import ExportReport
+from intune_dw_cli.service.graph import EXPORT_JOBS
 
 SERVICE_CONFIG = "DeviceManagementServiceConfig.Read.All"
 APPS = "DeviceManagementApps.Read.All"

@@ -9,10 +9,7 @@ blob of an export job, is fetched without it, and its address counts as a secret
 from __future__ import annotations
 
 import json
-import threading
-import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +19,6 @@ from intune_dw_cli.errors import (
     BadRequestError,
     ForbiddenError,
     HostGuardError,
-    InterruptedRunError,
     MalformedPageError,
     NotFoundError,
     ProtocolError,
@@ -31,6 +27,7 @@ from intune_dw_cli.errors import (
     UsageError,
 )
 from intune_dw_cli.service.call import JSON, Answer, Call
+from intune_dw_cli.service.export_jobs import Export, ExportJob, ExportPolicy, ExportReport, Pace
 from intune_dw_cli.service.hosts import guard, is_loopback, origin_of, shown_host
 from intune_dw_cli.service.page import Page, read_page
 from intune_dw_cli.service.problem import is_error_object, parse_problem
@@ -40,95 +37,6 @@ EXPORT_JOBS = "/v1.0/deviceManagement/reports/exportJobs"
 
 _ANYTHING = "*/*"
 _MAX_JOB_ID = 512
-_WINDOW = 60.0
-
-
-def pause(stop: threading.Event, seconds: float) -> None:
-    """Wait; the end of the run ends the wait too.
-
-    Raises:
-        InterruptedRunError: `stop` is set.
-    """
-    if stop.wait(seconds):
-        raise InterruptedRunError("stopped before the end")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExportPolicy:
-    """How patient we are with export jobs. Times in seconds.
-
-    Attributes:
-        first_poll: Wait before the first look at a job; each next one is `growth` times as long, up to `max_poll`.
-        job_seconds: How long one job may take. Jobs sometimes hang, and a fresh one then works.
-        submissions: Jobs asked for until the report is given up.
-        per_minute: Requests about export jobs in any 60 seconds. Documented: 8 a user, 48 an app; whether looking at
-            a job counts is not, so it is counted.
-        clock: Monotonic time.
-        pause: Waits so many seconds, or until the event is set.
-    """
-
-    first_poll: float = 5.0
-    growth: float = 1.5
-    max_poll: float = 30.0
-    job_seconds: float = 300.0
-    submissions: int = 3
-    per_minute: int = 8
-    clock: Callable[[], float] = time.monotonic
-    pause: Callable[[threading.Event, float], None] = pause
-
-    @classmethod
-    def hurried(cls) -> ExportPolicy:
-        """Return a policy for the sandbox, which is quick and has no limits."""
-        return cls(first_poll=0.02, max_poll=0.2, job_seconds=5.0, per_minute=100_000)
-
-
-@dataclass(frozen=True, slots=True)
-class ExportReport:
-    """A report to export as CSV.
-
-    Attributes:
-        name: The documented reportName.
-        select: Columns asked for by name, since the default ones may change; empty for the default ones.
-    """
-
-    name: str
-    select: tuple[str, ...] = ()
-
-    def encode(self, *, select: bool) -> bytes:
-        """Return the JSON body that asks for it."""
-        body: dict[str, object] = {
-            "reportName": self.name,
-            "format": "csv",
-            "localizationType": "LocalizedValuesAsAdditionalColumn",
-        }
-        if select and self.select:
-            body["select"] = list(self.select)
-        return json.dumps(body, separators=(",", ":")).encode()
-
-
-@dataclass(frozen=True, slots=True)
-class ExportJob:
-    """An export job: `status` in lower case, and the address of its file once that is there.
-
-    The address is a secret: it is left out of the representation.
-    """
-
-    id: str
-    status: str
-    url: str | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Export:
-    """What an export job gave.
-
-    Attributes:
-        zip: The file, as served.
-        selected: Whether the columns were asked for by name; False when the service refused that.
-    """
-
-    zip: bytes = field(repr=False)
-    selected: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +86,7 @@ class Graph:
         if self._origin.scheme != "https" and not is_loopback(self._origin.host):
             raise UsageError("the address of Microsoft Graph must begin with https://", hint=_ADDRESS)
         self._exports = exports or ExportPolicy()
-        self._pace = _Pace(self._exports, transport.stop)
+        self._pace = Pace(self._exports, transport.stop)
 
     def get_pages(self, path: str, *, item: str | None = None) -> Iterator[GraphPage]:
         """Yield the pages of a collection, following each nextLink as the opaque address that it is.
@@ -360,23 +268,6 @@ class Graph:
 
 class _JobFailedError(Exception):
     """The service gave up on an export job."""
-
-
-class _Pace:
-    """Keeps requests about export jobs to so many a minute."""
-
-    def __init__(self, policy: ExportPolicy, stop: threading.Event) -> None:
-        self._policy = policy
-        self._stop = stop
-        self._sent: deque[float] = deque(maxlen=policy.per_minute)
-
-    def wait(self) -> None:
-        """Wait until one more is allowed, and count it."""
-        if len(self._sent) == self._policy.per_minute:
-            left = self._sent[0] + _WINDOW - self._policy.clock()
-            if left > 0:
-                self._policy.pause(self._stop, left)
-        self._sent.append(self._policy.clock())
 
 
 def _read_rows(page: Page) -> GraphPage:

@@ -19,7 +19,8 @@ from intune_dw_cli.errors import InterruptedRunError, OutputError, SignInError, 
 from intune_dw_cli.events import ChartOpen, ChartSaved, Event
 from intune_dw_cli.identity.tokens import StaticToken
 from intune_dw_cli.sandbox import Fault, GraphConfig, Sandbox, ServerConfig, TenantConfig
-from intune_dw_cli.service.graph import EXPORT_JOBS, ExportPolicy, Graph
+from intune_dw_cli.service.export_jobs import ExportPolicy
+from intune_dw_cli.service.graph import EXPORT_JOBS, Graph
 from intune_dw_cli.service.retry import RequestPolicy
 from intune_dw_cli.service.transport import Transport
 

@@ -24,8 +24,9 @@ from intune_dw_cli.events import Event, PartCommitted, Warned
 from intune_dw_cli.identity.secret import Secret
 from intune_dw_cli.identity.tokens import StaticToken
 from intune_dw_cli.sandbox import Fault, Sandbox, TenantConfig
+from intune_dw_cli.service.export_jobs import ExportPolicy
 from intune_dw_cli.service.feed import FeedUrl
-from intune_dw_cli.service.graph import ExportPolicy, Graph
+from intune_dw_cli.service.graph import Graph
 from intune_dw_cli.service.transport import Transport
 from intune_dw_cli.service.warehouse import Warehouse
 

@@ -11,8 +11,9 @@ from intune_dw_cli.archive.backup import BackupRequest, BackupResult, backup
 from intune_dw_cli.events import Observer, ignore
 from intune_dw_cli.identity.tokens import StaticToken
 from intune_dw_cli.sandbox import Sandbox
+from intune_dw_cli.service.export_jobs import ExportPolicy
 from intune_dw_cli.service.feed import FeedUrl
-from intune_dw_cli.service.graph import ExportPolicy, Graph
+from intune_dw_cli.service.graph import Graph
 from intune_dw_cli.service.retry import RequestPolicy
 from intune_dw_cli.service.transport import Transport
 from intune_dw_cli.service.warehouse import Warehouse

@@ -29,7 +29,8 @@ from intune_dw_cli.errors import (
 from intune_dw_cli.identity.tokens import StaticToken
 from intune_dw_cli.sandbox import Fault, GraphConfig, Sandbox, ServerConfig, TenantConfig
 from intune_dw_cli.service.call import Call
-from intune_dw_cli.service.graph import EXPORT_JOBS, ExportJob, ExportPolicy, ExportReport, Graph
+from intune_dw_cli.service.export_jobs import ExportJob, ExportPolicy, ExportReport
+from intune_dw_cli.service.graph import EXPORT_JOBS, Graph
 from intune_dw_cli.service.retry import RequestPolicy
 from intune_dw_cli.service.transport import Transport
 
