@@ -6,24 +6,24 @@ import datetime as dt
 import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from intune_dw_cli.archive.basis import basis_of, is_over
 from intune_dw_cli.archive.chart_feeds import chart_folder, chart_records_by_feed, moved_below
 from intune_dw_cli.archive.charts import ChartRecord, save_charts
+from intune_dw_cli.archive.drift import drift_of
 from intune_dw_cli.archive.held import HeldParts
 from intune_dw_cli.archive.inventory import log_run, write_inventory
 from intune_dw_cli.archive.journal import Journal, RunHeader
 from intune_dw_cli.archive.layout import DATA, HISTORY, METADATA, SERVICE, Layout
 from intune_dw_cli.archive.lock import archive_lock
 from intune_dw_cli.archive.manifest import Holding, Manifest, Missing, read_manifest, smaller_text
-from intune_dw_cli.archive.records import Identity, SliceRecord
+from intune_dw_cli.archive.records import SliceRecord
+from intune_dw_cli.archive.request import BackupRequest, identity_of, plans_of
 from intune_dw_cli.archive.room import Room, find_room
 from intune_dw_cli.archive.sweep import remove_partials
-from intune_dw_cli.data.datekey import DateKeyRange, from_date_key, to_date_key, today_in_utc
-from intune_dw_cli.data.formats import FileFormat
-from intune_dw_cli.data.redact import Redaction
+from intune_dw_cli.data.datekey import to_date_key
 from intune_dw_cli.errors import IntuneDwError, OutputError, UsageError
 from intune_dw_cli.events import CollectionPlanned, Observer, PartCommitted, Warned, ignore
 from intune_dw_cli.export.choice import narrow
@@ -31,49 +31,13 @@ from intune_dw_cli.export.engine import CollectionOutcome, Engine, SliceFailure,
 from intune_dw_cli.export.files import FREE_SPACE, copy_atomic, write_atomic
 from intune_dw_cli.export.names import file_stems
 from intune_dw_cli.export.parts import PartNaming
-from intune_dw_cli.export.plan import CollectionPlan, Slice, plan_slices
+from intune_dw_cli.export.plan import CollectionPlan, Slice
 from intune_dw_cli.export.pull import slice_parts
-from intune_dw_cli.reference import reference
-from intune_dw_cli.service.drift import documented_model, find_drift, model_of
 from intune_dw_cli.service.graph import Graph
-from intune_dw_cli.service.warehouse import EntitySet, Warehouse
+from intune_dw_cli.service.warehouse import Warehouse
 
 Connect = Callable[[bytes | None, bytes | None], Warehouse]
 """Makes the warehouse, given the service document and `$metadata` of the run that is continued, or None and None."""
-
-_REREAD_DAYS = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackupRequest:
-    """What to back up and where.
-
-    Attributes:
-        root: The archive's folder.
-        format: CSV or Parquet.
-        tenant: The tenant, None where it is not known.
-        only: Globs of collection names; empty for all.
-        exclude: Globs of collection names to leave out.
-        bounds: DateKey range for collections that have one.
-        keep_dimensions: Whether a dated copy of each collection without days is kept, so that its history is too.
-        redaction: What becomes of personal columns, None to keep them. With it the trend charts are left out: they hold
-            names of people as served.
-        moved: Whether the archive may go on with another feed URL, because the tenant was moved to another data center.
-            Where both tenants are known to be the same, it may in any case.
-        today: The day, in UTC, from which a new run's plan counts.
-    """
-
-    root: Path
-    format: FileFormat = field(default_factory=FileFormat)
-    tenant: str | None = None
-    only: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    bounds: DateKeyRange = DateKeyRange()
-    workers: int = 4
-    keep_dimensions: bool = False
-    redaction: Redaction | None = None
-    moved: bool = False
-    today: dt.date = field(default_factory=today_in_utc)
 
 
 @dataclass(slots=True)
@@ -142,8 +106,8 @@ def preview(request: BackupRequest, connect: Connect) -> tuple[list[CollectionPl
     layout = Layout(request.root)
     layout.require_usable()
     warehouse = connect(None, None)
-    base = basis_of(read_manifest(layout.manifest), _identity(request, warehouse), moved=request.moved)
-    plans = _plans(request, warehouse, base, request.today)
+    base = basis_of(read_manifest(layout.manifest), identity_of(request, warehouse), moved=request.moved)
+    plans = plans_of(request, warehouse, base, request.today)
     held = {h.name: h.parts for h in base.collections.values()} if base else {}
     return plans, find_room(plans, held, request.root)
 
@@ -188,10 +152,11 @@ class _Run:
             if resumed is not None:
                 resumed[0].close()
             self._warehouse = warehouse or connect(None, None)
-            identity = _identity(request, self._warehouse)
+            identity = identity_of(request, self._warehouse)
             self._base = basis_of(base, identity, moved=request.moved)
             identity = identity.joined(self._base.identity) if self._base else identity
-            self._header = RunHeader(identity, request.today.isoformat(), self._document_hashes(), self._drift())
+            drift = drift_of(self._warehouse, self._base, request.redaction)
+            self._header = RunHeader(identity, request.today.isoformat(), self._document_hashes(), drift)
             narrow(self._warehouse.entity_sets, request.only, request.exclude)
             self._journal = Journal.begin(layout.journal, self._header)
             self._write_documents()
@@ -203,7 +168,7 @@ class _Run:
     def go(self) -> BackupResult:
         """Fetch what is planned and not yet held, then write the inventory."""
         today = dt.date.fromisoformat(self._header.today)
-        full = _plans(self._request, self._warehouse, self._base, today)
+        full = plans_of(self._request, self._warehouse, self._base, today)
         stems = _stems(self._warehouse, self._base)
         done = {(r.collection, r.slice): r.rows for r in self._records}
         plans = [self._remaining(plan, done) for plan in full]
@@ -264,7 +229,7 @@ class _Run:
             intact = document is not None and _sha256(document) == self._header.documents[name]
             documents.append(document if intact else None)
         self._warehouse = connect(*documents)
-        _identity(self._request, self._warehouse).require_same(self._header.identity)
+        identity_of(self._request, self._warehouse).require_same(self._header.identity)
         if None in documents:
             if self._document_hashes() != self._header.documents:
                 raise UsageError(
@@ -366,17 +331,6 @@ class _Run:
             base.charts,
         )
 
-    def _drift(self) -> dict[str, list[str]]:
-        """Compare the service's model with the documented one and with that of the last run, if there was one."""
-        base = self._base
-        now = model_of(self._warehouse.entity_sets)
-        drift = {"reference": find_drift(documented_model(reference().values()), now)}
-        if base is not None and base.collections:
-            before = _held_model(base)  # what was not chosen then says nothing now
-            written = _written_model(self._warehouse, self._request.redaction)
-            drift["last_run"] = find_drift(before, {name: written[name] for name in written if name in before})
-        return {name: [str(d) for d in found] for name, found in drift.items()}
-
     def _keep_dimensions(self, manifest: Manifest) -> None:
         """Copy what this run read of collections without days to a place with the date of the run."""
         day = to_date_key(dt.date.fromisoformat(manifest.as_of))
@@ -423,35 +377,6 @@ class _Run:
             self._journal.remove()
 
 
-def _identity(request: BackupRequest, warehouse: Warehouse) -> Identity:
-    fmt = request.format
-    redaction = request.redaction.label if request.redaction else None
-    return Identity(
-        warehouse.source, request.tenant, warehouse.feed.api_version, fmt.format, fmt.compression, redaction
-    )
-
-
-def _plans(request: BackupRequest, warehouse: Warehouse, base: Manifest | None, today: dt.date) -> list[CollectionPlan]:
-    chosen = narrow(warehouse.entity_sets, request.only, request.exclude)
-    plans = [_plan(e, request.bounds, base.collections.get(e.name) if base else None, today) for e in chosen]
-    redacted = [replace(plan, redaction=request.redaction) for plan in plans]
-    return [plan for plan in redacted if not plan.is_redacted_away]
-
-
-def _plan(entity_set: EntitySet, bounds: DateKeyRange, held: Holding | None, today: dt.date) -> CollectionPlan:
-    """Plan a collection: all of it the first time; later what is new, and the last two held days once more."""
-    if entity_set.date_key is None:
-        return CollectionPlan(entity_set=entity_set, slices=plan_slices(entity_set, DateKeyRange(), today))
-    # A day that came without rows is no day held: its snapshot may yet be made.
-    days = [day for day, rows in held.rows_by_day(today).items() if rows] if held else []
-    if held and days and held.state == "complete" and bounds.is_open:
-        # Everything before was read when it was the service's to give; only the newest days may still change.
-        bounds = DateKeyRange(from_date_key(days[-_REREAD_DAYS:][0]), None)
-    settled = {str(from_date_key(d)) for d in days[:-_REREAD_DAYS]}
-    slices = [s for s in plan_slices(entity_set, bounds, today) if s.label not in settled]
-    return CollectionPlan(entity_set=entity_set, slices=tuple(slices), bounds=bounds)
-
-
 def _missing(
     slices: Sequence[Slice], records: Sequence[SliceRecord], failures: Sequence[SliceFailure]
 ) -> list[Missing]:
@@ -477,17 +402,6 @@ def _stems(warehouse: Warehouse, base: Manifest | None) -> dict[str, str]:
 def _folder(stem: str, feed: int) -> str:
     """Each feed has a data folder of its own: its surrogate keys are its own."""
     return f"{DATA}/{stem}" if feed == 1 else f"{DATA}-{feed}/{stem}"
-
-
-def _held_model(base: Manifest) -> dict[str, dict[str, str]]:
-    """Return the model by which the last run wrote, as far as it wrote anything."""
-    return {h.name: dict(list(h.slices.values())[-1].schema.columns) for h in base.collections.values() if h.slices}
-
-
-def _written_model(warehouse: Warehouse, redaction: Redaction | None) -> dict[str, dict[str, str]]:
-    """Return the model by which this run writes."""
-    plans = [CollectionPlan(entity_set=e, slices=(), redaction=redaction) for e in warehouse.entity_sets]
-    return {p.entity_set.name: {c.name: c.edm_type for c in p.schema.columns} for p in plans}
 
 
 def _has_size(path: Path, size: int) -> bool:

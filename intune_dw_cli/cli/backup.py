@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Sequence
 
-    from intune_dw_cli.archive.backup import BackupRequest, BackupResult
+    from intune_dw_cli.archive.backup import BackupResult
     from intune_dw_cli.archive.manifest import Manifest
+    from intune_dw_cli.archive.request import BackupRequest
     from intune_dw_cli.archive.room import Room
     from intune_dw_cli.cli.connect import Service
     from intune_dw_cli.cli.console import Terminal
@@ -139,7 +140,8 @@ def command(
     Run again on a finished archive, it adds the new days.
     """
 
-    from intune_dw_cli.archive.backup import BackupRequest, backup
+    from intune_dw_cli.archive.backup import backup
+    from intune_dw_cli.archive.request import BackupRequest
     from intune_dw_cli.cli.connect import open_service
     from intune_dw_cli.cli.console import Terminal
     from intune_dw_cli.cli.destination import file_format

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from intune_dw_cli.archive.attach import attach
-from intune_dw_cli.archive.backup import BackupRequest, BackupResult, backup
+from intune_dw_cli.archive.backup import BackupResult, backup
+from intune_dw_cli.archive.request import BackupRequest
 from intune_dw_cli.archive.status import archive_status
 from intune_dw_cli.archive.verify import verify
 from intune_dw_cli.errors import InterruptedRunError, UsageError

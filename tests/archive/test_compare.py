@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from intune_dw_cli.archive.backup import BackupRequest, Connect, backup
+from intune_dw_cli.archive.backup import Connect, backup
 from intune_dw_cli.archive.compare import Comparison, compare_with_service
+from intune_dw_cli.archive.request import BackupRequest
 from intune_dw_cli.data.formats import FileFormat
 from intune_dw_cli.errors import ArchiveError
 from intune_dw_cli.identity.tokens import StaticToken

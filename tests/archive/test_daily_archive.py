@@ -12,10 +12,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from intune_dw_cli.archive.backup import BackupRequest, BackupResult, Connect, backup
+from intune_dw_cli.archive.backup import BackupResult, Connect, backup
 from intune_dw_cli.archive.journal import Journal, RunHeader
 from intune_dw_cli.archive.layout import Layout
 from intune_dw_cli.archive.manifest import read_manifest
+from intune_dw_cli.archive.request import BackupRequest
 from intune_dw_cli.archive.status import archive_status
 from intune_dw_cli.archive.verify import verify
 from intune_dw_cli.data.datekey import to_date_key

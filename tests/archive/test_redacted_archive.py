@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from intune_dw_cli.archive.attach import attach
-from intune_dw_cli.archive.backup import BackupRequest, BackupResult, backup
+from intune_dw_cli.archive.backup import BackupResult, backup
 from intune_dw_cli.archive.compare import compare_with_service
+from intune_dw_cli.archive.request import BackupRequest
 from intune_dw_cli.archive.status import archive_status
 from intune_dw_cli.archive.verify import verify
 from intune_dw_cli.data.formats import FileFormat

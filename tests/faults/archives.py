@@ -7,7 +7,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from intune_dw_cli.archive.backup import BackupRequest, BackupResult, backup
+from intune_dw_cli.archive.backup import BackupResult, backup
+from intune_dw_cli.archive.request import BackupRequest
 from intune_dw_cli.events import Observer, ignore
 from intune_dw_cli.identity.tokens import StaticToken
 from intune_dw_cli.sandbox import Sandbox

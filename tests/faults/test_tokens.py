@@ -15,7 +15,8 @@ import trustme
 from harness import tree
 from rig import FACT, LAST_DAYS, SMALL, TODAY, Rig, as_rows, rows_of
 
-from intune_dw_cli.archive.backup import BackupRequest, BackupResult, backup
+from intune_dw_cli.archive.backup import BackupResult, backup
+from intune_dw_cli.archive.request import BackupRequest
 from intune_dw_cli.archive.verify import verify
 from intune_dw_cli.errors import SignInError, TransportError
 from intune_dw_cli.identity.clouds import CLOUDS, customised

@@ -12,7 +12,8 @@ from harness import tree
 from meddler import Heard, Meddler
 from rig import FACT, LAST_DAYS, SMALL, TODAY, Rig
 
-from intune_dw_cli.archive.backup import BackupRequest, BackupResult, backup
+from intune_dw_cli.archive.backup import BackupResult, backup
+from intune_dw_cli.archive.request import BackupRequest
 from intune_dw_cli.archive.verify import verify
 from intune_dw_cli.errors import TransportError
 from intune_dw_cli.sandbox import Sandbox, ServerConfig
