@@ -6,9 +6,9 @@ import contextlib
 import socket
 import ssl
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
 
+from intune_dw_cli.sandbox.connections import ConnectionHandler, ConnectionServer
 from intune_dw_cli.sandbox.entra import Entra
 from intune_dw_cli.sandbox.messages import Request
 
@@ -69,21 +69,11 @@ class EntraServer:
         self.stop()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-
+class _Server(ConnectionServer):
     def __init__(self, address: tuple[str, int], entra: Entra, context: ssl.SSLContext | None) -> None:
         self.entra = entra
         self.context = context
-        self.open: set[socket.socket] = set()
         super().__init__(address, _Handler)
-
-    def disconnect_all(self) -> None:
-        """Cut every connection."""
-        for connection in list(self.open):
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
 
     def get_request(self) -> tuple[socket.socket, Any]:
         connection, address = super().get_request()
@@ -96,19 +86,9 @@ class _Server(ThreadingHTTPServer):
         """Say nothing about clients that went away or do not trust the certificate."""
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
+class _Handler(ConnectionHandler):
     timeout = 30.0
     server: _Server
-
-    def setup(self) -> None:
-        super().setup()
-        self.server.open.add(self.connection)
-
-    def finish(self) -> None:
-        self.server.open.discard(self.connection)
-        super().finish()
 
     def _serve(self) -> None:
         length = min(int(self.headers.get("content-length") or 0), _LONGEST_BODY)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
 import sys
 import threading
 from collections import deque
 from dataclasses import asdict, dataclass, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
 
 from intune_dw_cli.sandbox.config import ServerConfig, TenantConfig
+from intune_dw_cli.sandbox.connections import ConnectionHandler, ConnectionServer
 from intune_dw_cli.sandbox.control import PREFIX, Control
 from intune_dw_cli.sandbox.faults import Fault, FaultBox
 from intune_dw_cli.sandbox.graph import Graph
@@ -188,39 +186,21 @@ class Sandbox:
         self.stop()
 
 
-class _Server(ThreadingHTTPServer):
-    """The socket side: knows its open connections, so that stopping also ends idle and stalled ones."""
+class _Server(ConnectionServer):
+    """The socket side."""
 
-    daemon_threads = True
-    block_on_close = False
     request_queue_size = 128
 
     def __init__(self, address: tuple[str, int], sandbox: Sandbox) -> None:
         self.sandbox = sandbox
         self.serving = False
         self.stopping = threading.Event()
-        self._open: set[socket.socket] = set()
-        self._lock = threading.Lock()
         super().__init__(address, _Handler)
 
-    def opened(self, connection: socket.socket) -> None:
-        """Remember a connection."""
-        with self._lock:
-            self._open.add(connection)
-
-    def closed(self, connection: socket.socket) -> None:
-        """Forget a connection."""
-        with self._lock:
-            self._open.discard(connection)
-
     def disconnect_all(self) -> None:
-        """Cut every connection."""
+        """End what stalls on purpose, too."""
         self.stopping.set()
-        with self._lock:
-            connections = list(self._open)
-        for connection in connections:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+        super().disconnect_all()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing about clients that went away; anything else is a bug of ours and is shown."""
@@ -228,21 +208,14 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(ConnectionHandler):
     """One connection."""
 
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
     server: _Server
 
     def setup(self) -> None:
         super().setup()
-        self.server.opened(self.connection)
         self._wire = Wire(self.connection, self.server.stopping)
-
-    def finish(self) -> None:
-        self.server.closed(self.connection)
-        super().finish()
 
     def _serve(self) -> None:
         sandbox = self.server.sandbox
