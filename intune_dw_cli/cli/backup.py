@@ -149,7 +149,8 @@ def command(
     from intune_dw_cli.cli.period import day_range
     from intune_dw_cli.cli.privacy import redaction_of
     from intune_dw_cli.cli.progress import Reporter
-    from intune_dw_cli.cli.running import reported, stoppable
+    from intune_dw_cli.cli.stopping import stoppable
+    from intune_dw_cli.cli.summary import reported
     from intune_dw_cli.data.datekey import today_in_utc
 
     terminal = Terminal(talk)
@@ -214,7 +215,7 @@ def _show_preview(
     from intune_dw_cli.archive.status import all_gaps
     from intune_dw_cli.cli.estimate import show_estimate
     from intune_dw_cli.cli.gaps import gap_lines
-    from intune_dw_cli.cli.running import show_plan
+    from intune_dw_cli.cli.summary import show_plan
     from intune_dw_cli.export.estimate import estimate
     from intune_dw_cli.export.names import file_stems
 
@@ -258,7 +259,7 @@ def _conclude(terminal: Terminal, reporter: Reporter, archive: Path, result: Bac
 
     from intune_dw_cli.archive.status import all_gaps, next_loss
     from intune_dw_cli.cli.gaps import gap_lines, loss_json, loss_line
-    from intune_dw_cli.cli.running import CollectionSummary, Summary
+    from intune_dw_cli.cli.summary import CollectionSummary, Summary
 
     manifest = result.manifest
     gaps = all_gaps(manifest)
@@ -303,7 +304,7 @@ def _conclude(terminal: Terminal, reporter: Reporter, archive: Path, result: Bac
 
 def _attach(terminal: Terminal, archive: Path, file: Path, item: str) -> None:
     from intune_dw_cli.archive.attach import attach
-    from intune_dw_cli.cli.running import SUMMARY_VERSION
+    from intune_dw_cli.cli.summary import SUMMARY_VERSION
 
     manifest = attach(archive, file, item)
     if terminal.talk.json:

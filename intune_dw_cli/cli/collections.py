@@ -84,7 +84,7 @@ def command(
     from intune_dw_cli.cli.connect import open_service
     from intune_dw_cli.cli.console import ASKING, Terminal
     from intune_dw_cli.cli.progress import Reporter
-    from intune_dw_cli.cli.running import stoppable
+    from intune_dw_cli.cli.stopping import stoppable
     from intune_dw_cli.cli.tables import collection_table, property_table
 
     terminal = Terminal(talk)

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from intune_dw_cli.cli.console import Terminal, clean, duration_text, size_text
-from intune_dw_cli.cli.running import SUMMARY_VERSION, error_json
+from intune_dw_cli.cli.summary import SUMMARY_VERSION, error_json
 from intune_dw_cli.errors import UsageError
 
 if TYPE_CHECKING:

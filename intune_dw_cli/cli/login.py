@@ -89,8 +89,9 @@ def command(
     """
     from intune_dw_cli.cli.connect import open_identity, settings_of, tell_origins
     from intune_dw_cli.cli.console import Terminal
-    from intune_dw_cli.cli.running import reported, stoppable
     from intune_dw_cli.cli.sign_in import SignIn
+    from intune_dw_cli.cli.stopping import stoppable
+    from intune_dw_cli.cli.summary import reported
     from intune_dw_cli.identity.profiles import (
         BROWSER,
         CERTIFICATE,
@@ -163,7 +164,7 @@ def _print_access(terminal: Terminal, settings: Settings, found: list[Access], w
     from rich.table import Table
 
     from intune_dw_cli.cli.console import clean
-    from intune_dw_cli.cli.running import SUMMARY_VERSION
+    from intune_dw_cli.cli.summary import SUMMARY_VERSION
 
     works = all(access.state == "works" for access in found if "warehouse" in access.what)
     if terminal.talk.json:
@@ -235,7 +236,7 @@ def logout(
     What was pulled or backed up stays.
     """
     from intune_dw_cli.cli.console import Terminal
-    from intune_dw_cli.cli.running import SUMMARY_VERSION, reported
+    from intune_dw_cli.cli.summary import SUMMARY_VERSION, reported
     from intune_dw_cli.identity.locations import Locations
     from intune_dw_cli.identity.profiles import ProfileStore
 

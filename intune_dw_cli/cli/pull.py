@@ -136,7 +136,8 @@ def command(
     from intune_dw_cli.cli.period import day_range, instant
     from intune_dw_cli.cli.privacy import redaction_of
     from intune_dw_cli.cli.progress import Reporter
-    from intune_dw_cli.cli.running import reported, show_plan, stoppable
+    from intune_dw_cli.cli.stopping import stoppable
+    from intune_dw_cli.cli.summary import reported, show_plan
     from intune_dw_cli.data.datekey import today_in_utc
     from intune_dw_cli.export.choice import Selections
     from intune_dw_cli.export.engine import Engine
@@ -282,7 +283,7 @@ def _destinations(warehouse: Warehouse, plans: list[CollectionPlan], target: Tar
 
 def _conclude(terminal: Terminal, reporter: Reporter, result: PullResult) -> None:
     """Show the summary and leave with the code that fits."""
-    from intune_dw_cli.cli.running import CollectionSummary, Summary
+    from intune_dw_cli.cli.summary import CollectionSummary, Summary
 
     lines = []
     for outcome in result.outcomes:

@@ -45,7 +45,7 @@ def command(
     from intune_dw_cli.archive.status import archive_status
     from intune_dw_cli.cli.console import Terminal
     from intune_dw_cli.cli.gaps import gap_lines, loss_json, loss_line
-    from intune_dw_cli.cli.running import SUMMARY_VERSION, reported
+    from intune_dw_cli.cli.summary import SUMMARY_VERSION, reported
     from intune_dw_cli.data.datekey import from_date_key
     from intune_dw_cli.data.redact import in_words
 

@@ -65,7 +65,7 @@ def command(
     """
     from intune_dw_cli.archive.verify import verify
     from intune_dw_cli.cli.console import Terminal, size_text
-    from intune_dw_cli.cli.running import SUMMARY_VERSION, reported
+    from intune_dw_cli.cli.summary import SUMMARY_VERSION, reported
 
     terminal = Terminal(talk)
     if against_service:
@@ -119,7 +119,8 @@ def _compare(
     from intune_dw_cli.cli.connect import open_service
     from intune_dw_cli.cli.privacy import redaction_key
     from intune_dw_cli.cli.progress import Reporter
-    from intune_dw_cli.cli.running import SUMMARY_VERSION, reported, stoppable
+    from intune_dw_cli.cli.stopping import stoppable
+    from intune_dw_cli.cli.summary import SUMMARY_VERSION, reported
 
     reporter = Reporter(terminal)
     with reported(terminal, "verify"):

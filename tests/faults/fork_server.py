@@ -233,7 +233,8 @@ def serve() -> None:
     import intune_dw_cli.cli.connect
     import intune_dw_cli.cli.progress
     import intune_dw_cli.cli.pull
-    import intune_dw_cli.cli.running  # noqa: F401 - imported so that no process has to
+    import intune_dw_cli.cli.stopping
+    import intune_dw_cli.cli.summary  # noqa: F401 - imported so that no process has to
 
     for line in sys.stdin:
         order = Order(**json.loads(line))

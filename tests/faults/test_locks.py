@@ -22,7 +22,7 @@ LIMIT = 2.0
 WARM = """
 import sys
 import intune_dw_cli.archive.backup, intune_dw_cli.cli.app, intune_dw_cli.cli.connect
-import intune_dw_cli.cli.progress, intune_dw_cli.cli.pull, intune_dw_cli.cli.running
+import intune_dw_cli.cli.progress, intune_dw_cli.cli.pull, intune_dw_cli.cli.stopping, intune_dw_cli.cli.summary
 print("ready", flush=True)
 sys.stdin.readline()
 sys.argv[1:] = {args!r}
