@@ -50,9 +50,12 @@ def no_answer(error: Exception, url: str, request_id: str) -> TransportError:
     text = str(error)
     if "NameResolution" in text or "getaddrinfo" in text or "resolve" in text:
         unknown = is_unknown_host(error)
+        by_proxy = isinstance(error, requests.exceptions.ProxyError)
+        host = f"of the proxy for {_host(url)}" if by_proxy else _host(url)
+        place = "HTTPS_PROXY" if by_proxy else "the feed URL (after a data-center move it changes)"
         failure = TransportError(
-            f"the host {_host(url)} " + ("is not known" if unknown else "cannot be looked up at present"),
-            hint=f"Check the feed URL (after a data-center move it changes) and the network. {_CONTINUES}",
+            f"the host {host} " + ("is not known" if unknown else "cannot be looked up at present"),
+            hint=f"Check {place} and the network. {_CONTINUES}",
             request_id=request_id,
         )
         failure.unreachable = True

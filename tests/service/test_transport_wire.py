@@ -201,3 +201,14 @@ def test_a_host_that_was_there_before_is_asked_for_as_often_as_any_other(
         transport.get(sandbox(), keep)
     assert len(asked) == 4
     assert not caught.value.ends_run
+
+
+def test_a_proxy_that_is_not_known_is_not_taken_for_the_service(
+    resolver: Resolver, transport_with: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.invalid:8080")
+    asked = resolver(socket.EAI_NONAME)
+    with pytest.raises(TransportError, match=r"of the proxy for fef\.example\.invalid is not known") as caught:
+        transport_with().get("https://fef.example.invalid/x", keep)
+    assert asked == ["proxy.example.invalid"] * 2
+    assert "HTTPS_PROXY" in (caught.value.hint or "")
