@@ -12,12 +12,12 @@ import base64
 import binascii
 import codecs
 import contextlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from intune_dw_cli import jsontext
 from intune_dw_cli.export.files import PARTIAL, AtomicFile, disk_errors
 from intune_dw_cli.service.graph import GraphPage
 
@@ -179,7 +179,7 @@ class RawRows:
         with disk_errors(self._file.path), self._file.partial.open("rb") as raw:
             for offset, length, shared in section.pages:
                 raw.seek(offset)
-                for row in json.loads(b"[" + raw.read(length) + b"]"):
+                for row in jsontext.loads_exact(b"[" + raw.read(length) + b"]"):
                     out.write(_line({**row, **shared}.get(name) for name in section.columns))
 
 
@@ -191,7 +191,7 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        value = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        value = jsontext.dumps_exact(value)
         return value if "," not in value and '"' not in value else _quoted(value)
     plain = value and not any(c in value for c in ',"\r\n')
     return value if plain else _quoted(value)
@@ -209,7 +209,7 @@ def is_json(body: bytes) -> bool:
     if sniffed_suffix(body) != "json":
         return False
     try:
-        json.loads(body)
+        jsontext.loads(body)
     except (ValueError, RecursionError):
         return False
     return True
@@ -221,7 +221,7 @@ def report_content(body: bytes) -> bytes:
     Base64 is of the standard alphabet, padding may lack; content that is none is kept as text. Null is an empty report.
     """
     try:
-        document = json.loads(body)
+        document = jsontext.loads(body)
     except (ValueError, RecursionError):
         return body
     for holder in (document.get("value"), document) if isinstance(document, dict) else ():

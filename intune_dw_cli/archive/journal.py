@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from intune_dw_cli import jsontext
 from intune_dw_cli.archive.charts import ChartRecord
 from intune_dw_cli.archive.records import DOCUMENTS, IDENTITY, VERSION, Identity, Json, SliceRecord
 from intune_dw_cli.archive.shape import Every, require, require_day
@@ -171,7 +172,7 @@ def whole_lines(text: bytes) -> Iterable[tuple[Json, int]]:
         try:
             if int(crc, 16) != zlib.crc32(body) or not rest.endswith(b"}"):
                 return
-            entry = json.loads(body)
+            entry = jsontext.loads(body)
         except (ValueError, RecursionError):
             return
         if not isinstance(entry, dict):

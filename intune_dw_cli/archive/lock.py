@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 from filelock import FileLock, Timeout
 
+from intune_dw_cli import jsontext
 from intune_dw_cli.archive.layout import Layout
 from intune_dw_cli.errors import ArchiveLockedError, OutputError
 from intune_dw_cli.export.files import disk_errors, make_folder, write_atomic
@@ -66,7 +67,7 @@ def archive_lock(layout: Layout) -> Iterator[None]:
 
 def _holder(layout: Layout) -> str:
     try:
-        holder = json.loads(layout.holder.read_bytes())
+        holder = jsontext.loads(layout.holder.read_bytes())
         return f" (process {holder['pid']} on {holder['host']}, started {holder['started']})"
     except (OSError, ValueError, KeyError, TypeError):
         return ""

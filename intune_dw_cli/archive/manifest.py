@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from intune_dw_cli import __version__
+from intune_dw_cli import __version__, jsontext
 from intune_dw_cli.archive.charts import ChartRecord
 from intune_dw_cli.archive.gaps import Gaps, find_gaps
 from intune_dw_cli.archive.layout import SMALLER
@@ -348,7 +348,7 @@ def read_manifest(path: Path) -> Manifest | None:
     except OSError as error:
         raise ArchiveDamagedError(f"{path} cannot be read: {error.strerror}") from None
     try:
-        document = json.loads(text)
+        document = jsontext.loads(text)
         content, digest = document["content"], document["content_sha256"]
         version, is_whole = content["version"], content_sha256(content) == digest
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -368,7 +368,7 @@ def read_manifest(path: Path) -> Manifest | None:
 
 def misstatements(path: Path, manifest: Manifest) -> Iterator[str]:
     """Yield where a manifest that was read says of itself what does not follow from its slices and parts."""
-    content = json.loads(path.read_bytes())["content"]
+    content = jsontext.loads(path.read_bytes())["content"]
     as_of = dt.date.fromisoformat(manifest.as_of)
     if content.get("state") != manifest.state:
         yield f"the state is given as {content.get('state')}, but what is held is {manifest.state}"

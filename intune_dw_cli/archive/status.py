@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from intune_dw_cli import jsontext
 from intune_dw_cli.archive.charts import ChartRecord
 from intune_dw_cli.archive.gaps import Gaps, Loss
 from intune_dw_cli.archive.journal import read_journal
@@ -101,7 +101,7 @@ def _complete_ends(runs: Path) -> Iterator[dt.datetime]:
         return
     for line in lines:
         try:
-            entry = json.loads(line)
+            entry = jsontext.loads(line)
             ended = dt.datetime.fromisoformat(entry["ended"])
         except (ValueError, KeyError, TypeError):
             continue  # a torn line of a log that nothing else depends on

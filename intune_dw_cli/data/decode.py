@@ -8,8 +8,9 @@ through a full parse, which is slower and just as exact.
 
 from __future__ import annotations
 
-import json
+import math
 import re
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -19,9 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
+from intune_dw_cli import jsontext
 from intune_dw_cli.data.schema import ADDITIONAL, CollectionSchema, Column
 from intune_dw_cli.errors import MalformedPageError, ProtocolError
-from intune_dw_cli.service.page import Page, Served
+from intune_dw_cli.service.page import Page
 
 # pyarrow.json reads a `null` that stands alone on a line out of bounds (seen in 26.0); it would have to follow the
 # array's end. Such text is left to the full parse.
@@ -30,8 +32,8 @@ _CHANGED = re.compile(r"Column\(/value/\[\]/(.*)\) changed from \w+ to (string|n
 _FIRST_ROW = 64 * 1024  # bytes that hold the first row of a page, as a rule
 _NUMERAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_JSON = json.JSONDecoder()
 _TEXT = pa.string()
+_NO_NUMBERS = pa.array(["inf", "-inf", "nan"])  # OData JSON Format 7.1
 _FLAG = pa.int8()
 
 
@@ -204,7 +206,7 @@ def _first_row(text: memoryview) -> dict[str, Any] | None:
     """Parse the first row; None where it is none."""
     for size in (_FIRST_ROW, len(text)):
         try:
-            row, _ = _JSON.raw_decode(str(text[:size], "utf-8", "ignore"))
+            row = jsontext.first_value(str(text[:size], "utf-8", "ignore"))
         except (ValueError, RecursionError):
             continue
         return row if isinstance(row, dict) else None
@@ -238,7 +240,7 @@ def _read_json(body: bytes, members: Sequence[str], fields: list[pa.Field]) -> p
 def _typed(column: Column, values: pa.Array) -> pa.Array | None:
     """Return values in the wire type, None where what was written is not plainly a value of it."""
     if values.type.equals(column.wire):
-        return values
+        return values if not pa.types.is_floating(column.wire) or _are_numbers(values, values) else None
     if pa.types.is_boolean(column.wire):
         span = pc.min_max(values)
         if span["min"].is_valid and not 0 <= span["min"].as_py() <= span["max"].as_py() <= 1:
@@ -246,9 +248,21 @@ def _typed(column: Column, values: pa.Array) -> pa.Array | None:
     elif pa.types.is_integer(column.wire) and pc.any(pc.match_substring(values, "x", ignore_case=True)).as_py():
         return None  # Arrow would read 0x10 as a hexadecimal number
     try:
-        return values.cast(column.wire)
+        cast = values.cast(column.wire)
     except pa.ArrowInvalid:
         return None
+    return cast if not pa.types.is_floating(column.wire) or _are_numbers(cast, values) else None
+
+
+def _are_numbers(numbers: pa.Array, written: pa.Array) -> bool:
+    """Whether doubles are finite, or written as OData writes what is not.
+
+    Arrow takes the bare words NaN and Infinity, which are no JSON, and makes a number that is too large infinite.
+    """
+    fit = pc.is_finite(numbers)
+    if pa.types.is_string(written.type):
+        fit = pc.or_(fit, pc.is_in(pc.utf8_lower(written), _NO_NUMBERS))
+    return pc.all(fit).as_py() is not False
 
 
 def _exact(column: Column, values: list[Any]) -> pa.Array:
@@ -268,6 +282,8 @@ def _converter(column: Column) -> Callable[[Any], Any]:
         return _text
     if pa.types.is_boolean(column.wire):
         return _boolean
+    if pa.types.is_float32(column.wire):
+        return _single
     if pa.types.is_floating(column.wire):
         return _double
     if pa.types.is_decimal(column.wire):
@@ -305,24 +321,22 @@ def _double(value: Any) -> float:
     """OData JSON Format 7.1: -INF, INF and NaN are strings."""
     if isinstance(value, str) and value.lower() in ("inf", "-inf", "nan"):
         return float(value)
-    return value if isinstance(value, float) else float(_number(value))
+    number = float(_number(value))
+    if math.isinf(number):
+        raise ValueError("larger than any double")
+    return number
+
+
+def _single(value: Any) -> float:
+    number = _double(value)
+    struct.pack("<f", number)  # OverflowError where it is larger than any single
+    return number
 
 
 def _text(value: Any) -> str:
     try:
-        text = value if isinstance(value, str) else _json(value)
+        text = value if isinstance(value, str) else jsontext.dumps_exact(value)
     except RecursionError:
         raise ProtocolError("a value of the page is nested too deeply") from None
     # A lone surrogate is no character and has no UTF-8: it becomes U+FFFD, as text decoders do.
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
-
-
-def _json(value: Any) -> str:
-    """Serialise compactly, numbers digit for digit (json.dumps would put a Decimal through a float)."""
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{json.dumps(k)}:{_json(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(_json, value)) + "]"
-    if isinstance(value, Served):
-        return value.text
-    return json.dumps(value, ensure_ascii=False)

@@ -8,7 +8,6 @@ which no other process can write until somebody deletes it. Ours is released by 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import time
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from msal_extensions.persistence import (  # type: ignore[import-untyped]
     PersistenceNotFound,
 )
 
+from intune_dw_cli import jsontext
 from intune_dw_cli.errors import IntuneDwError, OutputError, SignInError
 from intune_dw_cli.identity.locations import HOME_VARIABLE, PRIVATE, Locations, private_directory, write_private
 
@@ -208,7 +208,7 @@ class TokenCache(SerializableTokenCache):  # type: ignore[misc]
         for attempt in range(1, reads + 1):
             try:
                 text = self._vault.load()
-                self._cache = _checked(json.loads(text)) if text else {}
+                self._cache = _checked(jsontext.loads(text)) if text else {}
             except PersistenceNotFound:
                 return
             except Exception as error:

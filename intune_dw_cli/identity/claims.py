@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from intune_dw_cli import jsontext
 from intune_dw_cli.identity.clouds import WAREHOUSE_APP_ID
 
 _MAX_PAYLOAD = 64 * 1024
@@ -74,7 +74,7 @@ def read_challenge(claims: str | None) -> str | None:
     if not text.startswith("{"):
         text = _base64(text) or ""
     try:
-        return text if isinstance(json.loads(text), dict) else None
+        return text if isinstance(jsontext.loads(text), dict) else None
     except (ValueError, RecursionError):
         return None
 
@@ -82,7 +82,7 @@ def read_challenge(claims: str | None) -> str | None:
 def read_home_account_id(client_info: object) -> str | None:
     """Return what MSAL calls the home account id, from the `client_info` of Entra's answer; None if it has none."""
     try:
-        fields = json.loads(_base64(client_info) or "") if isinstance(client_info, str) else {}
+        fields = jsontext.loads(_base64(client_info) or "") if isinstance(client_info, str) else {}
         return f"{fields['uid']}.{fields['utid']}"
     except (ValueError, KeyError, TypeError):
         return None
@@ -96,7 +96,7 @@ def _payload(token: str) -> Mapping[str, Any] | None:
     if text is None:
         return None
     try:
-        payload = json.loads(text)
+        payload = jsontext.loads(text)
     except (ValueError, RecursionError):
         return None
     return payload if isinstance(payload, dict) else None

@@ -17,6 +17,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from intune_dw_cli import jsontext
 from intune_dw_cli.errors import OutputError, UsageError
 from intune_dw_cli.identity.clouds import CLOUDS, Cloud, cloud_named, customised
 from intune_dw_cli.identity.locations import HOME_VARIABLE, PRIVATE, Locations, private_directory, write_private
@@ -191,7 +192,7 @@ class ProfileStore:
                 return empty  # somebody else's home, as under some schedulers: nothing there is ours
             raise self._broken(error.strerror or "it cannot be read") from None
         try:
-            document = json.loads(text)
+            document = jsontext.loads(text)
         except ValueError as error:
             where = f"line {error.lineno}" if isinstance(error, json.JSONDecodeError) else "it is not JSON"
             raise self._broken(f"it is not JSON ({where})") from None

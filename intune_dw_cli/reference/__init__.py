@@ -6,12 +6,13 @@ documentation and the service spell them differently (`oSVersion`, `osVersion`).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
+
+from intune_dw_cli import jsontext
 
 Kind = Literal["fact", "dimension", "lookup"]
 
@@ -73,7 +74,7 @@ class ReferenceCollection:
 @cache
 def reference() -> Mapping[str, ReferenceCollection]:
     """Return the documented collections by case-folded name, in documented order."""
-    document = json.loads(files(__name__).joinpath("collections.json").read_text(encoding="utf-8"))
+    document = jsontext.loads(files(__name__).joinpath("collections.json").read_text(encoding="utf-8"))
     return {c["name"].casefold(): _collection(c) for c in document["collections"] if "same_as" not in c}
 
 

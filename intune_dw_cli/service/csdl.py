@@ -8,12 +8,12 @@ network: no DTD, no entities, bounded size and depth.
 from __future__ import annotations
 
 import codecs
-import json
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 from xml.parsers import expat
 
+from intune_dw_cli import jsontext
 from intune_dw_cli.errors import MalformedPageError, ProtocolError
 from intune_dw_cli.service.problem import is_error_object
 
@@ -121,7 +121,7 @@ def parse_service_document(body: bytes) -> list[EntitySetInfo]:
         ProtocolError: the body is whole, and something else.
     """
     try:
-        document: object = json.loads(body)
+        document: object = jsontext.loads(body)
     except (ValueError, RecursionError):
         raise _not_a_service_document(_looks_like(body), MalformedPageError) from None
     items = document.get("value") if isinstance(document, dict) else None

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urljoin
 
+from intune_dw_cli import jsontext
 from intune_dw_cli.errors import (
     BadRequestError,
     ForbiddenError,
@@ -221,7 +222,7 @@ class Graph:
 
     def _page(self, url: str, item: str | None) -> GraphPage:
         def read(answer: Answer) -> GraphPage:
-            return _read_rows(read_page(answer.body, url=url, request_id=answer.request_id))
+            return read_rows(read_page(answer.body, url=url, request_id=answer.request_id))
 
         with self._advised(item):
             return self._transport.call(Call(url=url), read, collection=item)
@@ -270,19 +271,23 @@ class _JobFailedError(Exception):
     """The service gave up on an export job."""
 
 
-def _read_rows(page: Page) -> GraphPage:
-    """Parse the rows of a page, so that a page that is none is asked for again."""
+def read_rows(page: Page) -> GraphPage:
+    """Parse the rows of a page, so that a page that is none is asked for again.
+
+    Raises:
+        MalformedPageError: it is none.
+        ProtocolError: nested too deeply.
+    """
     text, rows = b"", None
     if page.span is not None:
         text = page.body[slice(*page.span)].strip()
         try:
-            rows = json.loads(b"[" + text + b"]")
+            rows = jsontext.loads_exact(b"[" + text + b"]")
         except (ValueError, RecursionError):
             rows = None
     if rows is None:
-        page.document()
-        rows = json.loads(page.body)["value"]
-        text = ",".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) for row in rows).encode()
+        rows, _ = page.document()
+        text = ",".join(map(jsontext.dumps_exact, rows)).encode("utf-8", "backslashreplace")  # a lone surrogate
     if not all(isinstance(row, dict) for row in rows):
         raise MalformedPageError("the page holds something else than rows", request_id=page.request_id)
     return GraphPage(text, rows, page.next_link)
@@ -307,7 +312,7 @@ def _document(answer: Answer) -> Answer:
 
 def _error_in(body: bytes) -> str | None:
     try:
-        document = json.loads(body)
+        document = jsontext.loads(body)
     except (ValueError, RecursionError):
         return None
     if not isinstance(document, dict) or not is_error_object(document):
@@ -318,7 +323,7 @@ def _error_in(body: bytes) -> str | None:
 
 def _read_job(answer: Answer) -> ExportJob:
     try:
-        document = json.loads(answer.body)
+        document = jsontext.loads(answer.body)
         job_id, status, url = document["id"], document["status"], document.get("url")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         document = job_id = status = url = None

@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from intune_dw_cli import jsontext
 from intune_dw_cli.errors import MalformedPageError, ProtocolError
 from intune_dw_cli.service.problem import is_error_object, parse_problem
 
@@ -27,18 +27,6 @@ _COMMA = re.compile(_GAP + rb",")
 _MAX_TAIL = 65536
 _MAX_CANDIDATES = 32
 _HINT = "If this goes on, check the feed URL, and whether a proxy or a sign-in page stands in between."
-_INT_DIGITS = 640  # Python converts so many, whatever its limit is set to
-
-
-class Served(Decimal):
-    """A JSON number that keeps its digits as served: `1e5` and `-0` are not what `str` would make of them.
-
-    Attributes:
-        text: The number as it stood in the page.
-    """
-
-    __slots__ = ("text",)
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +139,7 @@ def _read_head(text: bytes) -> tuple[int, dict[str, Any]] | None:
         if scalar is None or comma is None:
             return None
         try:
-            members[json.loads(key[1])] = json.loads(scalar[0])
+            members[jsontext.loads(key[1])] = jsontext.loads(scalar[0])
         except ValueError:
             return None
         position = comma.end()
@@ -162,7 +150,7 @@ def _read_tail(tail: bytes) -> dict[str, Any] | None:
     """Parse what follows the array's closing bracket, or return None when it is not the end of a page."""
     tail = tail.lstrip(_BLANKS)
     try:
-        members = json.loads(b"{" + (tail[1:] if tail[:1] == b"," else tail))
+        members = jsontext.loads(b"{" + (tail[1:] if tail[:1] == b"," else tail))
     except (ValueError, RecursionError):
         return None
     if not isinstance(members, dict) or "value" in members or bool(members) != (tail[:1] == b","):
@@ -187,7 +175,7 @@ def _next_link(members: dict[str, Any]) -> str | None:
 
 def _parse(text: bytes, request_id: str) -> tuple[list[Any], str | None]:
     try:
-        document = json.loads(text, parse_float=_served, parse_int=_whole)
+        document = jsontext.loads_exact(text)
     except RecursionError:
         # It is whole as far as it was read: another request would bring no other.
         raise ProtocolError(
@@ -203,19 +191,6 @@ def _parse(text: bytes, request_id: str) -> tuple[list[Any], str | None]:
         return document["value"], _next_link(document)
     except ValueError as error:
         raise _malformed(str(error), request_id) from None
-
-
-def _whole(digits: str) -> int | Served:
-    return int(digits) if len(digits) <= _INT_DIGITS and digits != "-0" else _served(digits)
-
-
-def _served(digits: str) -> Served:
-    try:
-        number = Served(digits)
-    except InvalidOperation:
-        raise ValueError("an exponent that no number has") from None
-    number.text = digits
-    return number
 
 
 def _complaint(members: dict[str, Any]) -> str:

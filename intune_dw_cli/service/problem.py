@@ -8,11 +8,12 @@ result is safe to print: one line, bounded, without control characters or termin
 from __future__ import annotations
 
 import html
-import json
 import re
 import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from intune_dw_cli import jsontext
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -205,7 +206,7 @@ def _json(text: str) -> object:
     if not text.lstrip().startswith(("{", "[", '"')):
         return None
     try:
-        value: object = json.loads(text)
+        value: object = jsontext.loads(text)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict | list | str) else None

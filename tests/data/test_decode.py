@@ -23,6 +23,7 @@ SCHEMA = schema_of(
     ("name", "Edm.String"),
     ("flag", "Edm.Boolean"),
     ("ratio", "Edm.Double"),
+    ("share", "Edm.Single"),
     Property("price", "Edm.Decimal", precision=10, scale=2),
     Property("exact", "Edm.Decimal"),
     ("guid", "Edm.Guid"),
@@ -75,6 +76,8 @@ def values(rows: str, name: str, path: Callable[[Page], Page], schema: Collectio
         ("ratio", "1e-400", 0.0),
         ("ratio", '"INF"', float("inf")),
         ("ratio", '"-INF"', float("-inf")),
+        ("share", '"INF"', float("inf")),
+        ("share", "0.5", 0.5),
         ("ratio", '"2.5"', 2.5),
         ("ratio", "3", 3.0),
         ("price", "12345678.90", Decimal("12345678.90")),
@@ -105,6 +108,15 @@ def test_value_is_decoded_exactly(path: Callable[[Page], Page], name: str, text:
         got = values(rows, name, path)
         assert got == wanted
         assert [type(v) for v in got] == [type(v) for v in wanted]
+
+
+@both
+@pytest.mark.parametrize("name", ["ratio", "share", "id", "name", "undeclared", "a@b"])
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
+def test_a_bare_word_for_a_number_is_malformed(path: Callable[[Page], Page], name: str, word: str) -> None:
+    """It is no JSON (RFC 8259 6), though Python and Arrow take it; OData writes it as a string."""
+    with pytest.raises(MalformedPageError, match="not valid JSON"):
+        PageDecoder(SCHEMA).decode(path(page_of(f'[{{"{name}":null}},{{"{name}":{word}}}]')))
 
 
 @both
@@ -140,6 +152,12 @@ def test_not_a_number_is_a_double(path: Callable[[Page], Page]) -> None:
         ("ratio", '"abc"'),
         ("ratio", '"1_0"'),
         ("ratio", "false"),
+        ("ratio", "1e999"),
+        ("ratio", "1.7976931348623159e308"),
+        ("ratio", '"Infinity"'),
+        ("ratio", '"-1e999"'),
+        ("share", "1e39"),
+        ("share", '"1e39"'),
         ("ratio", "[]"),
         ("price", "0.001"),
         ("price", "123456789.00"),
@@ -211,7 +229,7 @@ def test_rows_may_mix_numbers_and_texts(path: Callable[[Page], Page]) -> None:
 @both
 def test_missing_properties_are_null_and_named_as_absent(path: Callable[[Page], Page]) -> None:
     decoded = PageDecoder(SCHEMA).decode(path(page_of('[{"id":1,"name":null},{"id":2,"small":null}]')))
-    assert decoded.absent == {"flag", "ratio", "price", "exact", "guid", "when"}
+    assert decoded.absent == {"flag", "ratio", "share", "price", "exact", "guid", "when"}
     assert rows_of(decoded)[0]["flag"] is None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
 from decimal import Decimal
@@ -19,9 +20,14 @@ from intune_dw_cli.service.page import Page, read_page
 from intune_dw_cli.service.problem import is_error_object
 
 SCHEMA = schema_of(
-    ("id", "Edm.Int64"), ("dateKey", "Edm.Int32"), ("flag", "Edm.Boolean"), ("name", "Edm.String"), ("at", "Edm.Date")
+    ("id", "Edm.Int64"),
+    ("dateKey", "Edm.Int32"),
+    ("flag", "Edm.Boolean"),
+    ("ratio", "Edm.Double"),
+    ("name", "Edm.String"),
+    ("at", "Edm.Date"),
 )
-ROW = {"id": 2**53 + 1, "dateKey": 20240115, "flag": True, "name": "},{", "at": "2024-01-15"}
+ROW = {"id": 2**53 + 1, "dateKey": 20240115, "flag": True, "ratio": 0.1, "name": "},{", "at": "2024-01-15"}
 ROWS = [ROW, {**ROW, "id": -1, "flag": None}, {**ROW, "id": 3, "name": "", "at": None}]
 DOCUMENTS: list[Any] = [
     {"@odata.context": "https://h/$metadata#things", "value": ROWS, "@odata.nextLink": "https://h/things?$skiptoken=3"},
@@ -30,13 +36,28 @@ DOCUMENTS: list[Any] = [
     {"value": [{**row, "name@odata.type": "#String"} for row in ROWS]},
     {"value": [{**row, "new": [1, {"deep": None}]} for row in ROWS]},
     {"value": [{"id": 1, "flag": 1}, {"id": 2, "flag": 0}]},
+    {"value": [{"id": 1, "ratio": "INF"}, {"id": 2, "ratio": "-INF"}, {"id": 3, "ratio": "2.5"}]},
     {"value": []},
 ]
 CORPUS = [
     *(json.dumps(document, separators=(",", ":")).encode() for document in DOCUMENTS),
     *(json.dumps(document, indent=1).encode() for document in DOCUMENTS),
 ]
-WORDS = [*MARKS, b'"value"', b"},{", b'},{"id":', b"12.0", b'"12"', b"12.5", b'"id":', b"false", b"NaN", b"1E3"]
+WORDS = [
+    *MARKS,
+    b'"value"',
+    b"},{",
+    b'},{"id":',
+    b"12.0",
+    b'"12"',
+    b"12.5",
+    b'"id":',
+    b"false",
+    b"NaN",
+    b"-Infinity",
+    b"1E3",
+    b"1e999",
+]
 SURROGATE = re.compile("[\ud800-\udfff]")
 UNSURE = object()
 
@@ -57,7 +78,13 @@ def exact(value: Any, edm_type: str) -> Any:
         return value if isinstance(value, bool) else UNSURE
     if isinstance(value, bool):
         raise MisfitError
+    if edm_type == "Edm.Double" and not isinstance(value, str):
+        if math.isinf(float(value)):
+            raise MisfitError
+        return float(value)
     if isinstance(value, str):
+        if edm_type == "Edm.Double":
+            return float(value) if value in ("INF", "-INF", "2.5") else UNSURE
         if not re.fullmatch(r"-?\d{1,18}", value, re.ASCII):
             return UNSURE
         value = int(value)

@@ -30,7 +30,8 @@ from intune_dw_cli.identity.tokens import StaticToken
 from intune_dw_cli.sandbox import Fault, GraphConfig, Sandbox, ServerConfig, TenantConfig
 from intune_dw_cli.service.call import Call
 from intune_dw_cli.service.export_jobs import ExportJob, ExportPolicy, ExportReport
-from intune_dw_cli.service.graph import EXPORT_JOBS, Graph
+from intune_dw_cli.service.graph import EXPORT_JOBS, Graph, read_rows
+from intune_dw_cli.service.page import read_page
 from intune_dw_cli.service.retry import RequestPolicy
 from intune_dw_cli.service.transport import Transport
 
@@ -94,6 +95,21 @@ def test_pages_are_followed_to_the_end_and_give_the_rows_as_served(serve):
     assert [len(p.rows) for p in pages[:-1]] == [2] * (len(pages) - 1)
     assert all(json.loads(b"[" + p.text + b"]") == p.rows for p in pages)
     assert pages[-1].next_link is None
+
+
+@pytest.mark.parametrize("head", ["", '"more":[{}],'])
+@pytest.mark.parametrize("value", ["1.10", "-0", "1e999", "9" * 5000, '"\\ud800"', '[1.50,"é"]'])
+def test_values_are_kept_to_the_letter_however_the_page_is_read(head, value):
+    """With an array before its rows, a page takes a full parse."""
+    body = f'{{{head}"value":[{{"a":{value}}}]}}'.encode()
+    page = read_rows(read_page(body, url="https://h/x", request_id="r"))
+    assert page.text == f'{{"a":{value}}}'.encode()
+
+
+@pytest.mark.parametrize("head", ["", '"more":[{}],'])
+def test_a_row_with_a_bare_word_for_a_number_is_malformed(head):
+    with pytest.raises(MalformedPageError, match="not valid JSON"):
+        read_rows(read_page(f'{{{head}"value":[{{"a":NaN}}]}}'.encode(), url="https://h/x", request_id="r"))
 
 
 def test_a_circle_of_next_links_ends_with_an_error(serve):
