@@ -11,13 +11,12 @@ import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from intune_dw_cli.data.datekey import from_date_key, to_date_key
+from intune_dw_cli.data.datekey import DateKeyRange, days_after, from_date_key, to_date_key
 
 _NEIGHBOURS = 3
 _WEEKS = 3
 _ENOUGH_WEEKS = 2
 _THIN = 0.5
-_DAY = dt.timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +89,13 @@ def find_gaps(
         unfetched: Days that were planned and could not be fetched.
     """
     with_rows = sorted(day for day, rows in rows_by_day.items() if rows)
-    service_first = as_of - dt.timedelta(days=retention_days)
+    service_first = days_after(as_of, -retention_days)
     first, last = (with_rows[0], with_rows[-1]) if with_rows else (None, None)
     inside = _days(first, last)
     missing = tuple(day for day in inside if day not in rows_by_day)
     absent = sorted({*missing, *(day for day in unfetched if day not in rows_by_day)})
     at_risk = tuple(Loss(day, _lost_on(day, retention_days)) for day in absent if from_date_key(day) >= service_first)
-    following = to_date_key(from_date_key(last) + _DAY) if last else None
+    following = to_date_key(days_after(from_date_key(last), 1)) if last else None
     return Gaps(
         first=first,
         last=last,
@@ -114,7 +113,7 @@ def _days(first: int | None, last: int | None) -> list[int]:
     if first is None or last is None:
         return []
     begin, end = from_date_key(first), from_date_key(last)
-    return [to_date_key(begin + dt.timedelta(days=n)) for n in range((end - begin).days + 1)]
+    return list(map(to_date_key, DateKeyRange(begin, end).days()))
 
 
 def _thin_days(rows_by_day: Mapping[int, int], inside: list[int]) -> Iterable[ThinDay]:
@@ -137,4 +136,4 @@ def _is_usual(rows_by_day: Mapping[int, int], day: int, rows: int) -> bool:
 
 
 def _lost_on(date_key: int, retention_days: int) -> str:
-    return (from_date_key(date_key) + dt.timedelta(days=retention_days + 1)).isoformat()
+    return days_after(from_date_key(date_key), retention_days + 1).isoformat()

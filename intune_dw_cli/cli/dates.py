@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from intune_dw_cli.cli.console import Terminal, clean
-from intune_dw_cli.cli.options import require_positive
+from intune_dw_cli.cli.period import require_days
 from intune_dw_cli.cli.sparkline import has_blocks, sparkline
 from intune_dw_cli.data.datekey import today_in_utc
 
@@ -37,17 +37,17 @@ def ask_days(
     Raises:
         UsageError: one of them has no days.
     """
-    from intune_dw_cli.data.datekey import DateKeyRange
+    from intune_dw_cli.data.datekey import DateKeyRange, days_after
     from intune_dw_cli.export.choice import choose
     from intune_dw_cli.export.daycount import count_days
     from intune_dw_cli.export.plan import refuse_ranges_without_datekey, window
 
-    require_positive("--days", days, "Give --days 14 for two weeks, or leave it out for the documented retention.")
+    require_days(days, "Give --days 14 for two weeks, or leave it out for the documented retention.")
     known = warehouse.entity_sets
     chosen = choose(warehouse, names or ["*"], skip=[e for e in known if e.date_key is None])
     refuse_ranges_without_datekey(chosen, known)
     today = today_in_utc()
-    last = DateKeyRange(today - dt.timedelta(days=days - 1), today) if days else None
+    last = DateKeyRange(days_after(today, 1 - days), today) if days else None
     ranges = [(e, last or window(e, today)) for e in chosen]
     asked = sum(1 for _, span in ranges for _ in span.days())
     terminal.say(f"asking for {asked:,} days, one request each and a few more where a day has several pages")

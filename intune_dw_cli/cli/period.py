@@ -22,20 +22,25 @@ def day_range(first: str | None, last: str | None, days: int | None, today: dt.d
     Raises:
         UsageError: no dates, the first after the last, or --days together with --from.
     """
-    from intune_dw_cli.data.datekey import DateKeyRange, parse_day
+    from intune_dw_cli.data.datekey import DateKeyRange, days_after, parse_day
 
     if days is not None:
         if first or last:
             raise UsageError("--days cannot be combined with --from or --to", hint="Use one way to give the days.")
-        require_positive("--days", days, "--days 1 is today (UTC), --days 2 today and yesterday.")
-        if days > _MOST_DAYS:
-            raise UsageError(f"--days {days} is more than a century", hint="Leave it out to take all days there are.")
-        return DateKeyRange(today - dt.timedelta(days=days - 1), today)
+        require_days(days, "--days 1 is today (UTC), --days 2 today and yesterday.")
+        return DateKeyRange(days_after(today, 1 - days), today)
     begin = parse_day(first, today=today) if first else None
     end = parse_day(last, today=today) if last else None
     if begin and end and begin > end:
         raise UsageError(f"--from {begin} is after --to {end}", hint="Exchange them.")
     return DateKeyRange(begin, end)
+
+
+def require_days(days: int | None, hint: str) -> None:
+    """Raise UsageError where --days is less than 1, with the hint, or more than a century."""
+    require_positive("--days", days, hint)
+    if days is not None and days > _MOST_DAYS:
+        raise UsageError(f"--days {days} is more than a century", hint="Leave it out to take all days there are.")
 
 
 def instant(text: str | None) -> str | None:

@@ -15,6 +15,7 @@ from intune_dw_cli.errors import UsageError
 _ISO = re.compile(r"(\d{4})-(\d{2})-(\d{2})", re.ASCII)
 _COMPACT = re.compile(r"(\d{4})(\d{2})(\d{2})", re.ASCII)
 _FIRST_SNAPSHOT = dt.date(2010, 1, 1)
+_FIRST_KEY, _LAST_KEY = 1_01_01, 9999_12_31
 _AGO = re.compile(r"-(\d{1,5})d", re.ASCII)
 
 
@@ -25,7 +26,17 @@ def to_date_key(day: dt.date) -> int:
 
 def from_date_key(key: int) -> dt.date:
     """Return the day of a DateKey. Raises ValueError when it is no calendar day."""
+    if not _FIRST_KEY <= key <= _LAST_KEY:
+        raise ValueError(f"{key} is no DateKey")
     return dt.date(key // 10000, key // 100 % 100, key % 100)
+
+
+def days_after(day: dt.date, days: int) -> dt.date:
+    """Return the day so many days later, or earlier where `days` is negative; the calendar's last or first one at most.
+
+    Days come from the service, from archives and from people, and systems write 9999-12-31 and 0001-01-01 for "none".
+    """
+    return dt.date.fromordinal(min(max(day.toordinal() + days, dt.date.min.toordinal()), dt.date.max.toordinal()))
 
 
 def today_in_utc() -> dt.date:
@@ -40,8 +51,8 @@ def is_snapshot(key: int, today: dt.date) -> bool:
     no days of a history: nothing is missing between them and it.
     """
     try:
-        return _FIRST_SNAPSHOT <= from_date_key(key) <= today + dt.timedelta(days=7)
-    except (ValueError, OverflowError):
+        return _FIRST_SNAPSHOT <= from_date_key(key) <= days_after(today, 7)
+    except ValueError:
         return False
 
 
@@ -53,7 +64,7 @@ def parse_day(text: str, *, today: dt.date) -> dt.date:
     """
     word = text.strip().lower()
     if word in ("today", "yesterday"):
-        return today - dt.timedelta(days=word == "yesterday")
+        return days_after(today, -(word == "yesterday"))
     try:
         if ago := _AGO.fullmatch(word):
             return today - dt.timedelta(days=int(ago[1]))

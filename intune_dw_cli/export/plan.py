@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
-from intune_dw_cli.data.datekey import DateKeyRange
+from intune_dw_cli.data.datekey import DateKeyRange, days_after
 from intune_dw_cli.data.redact import Redaction, is_unknown
 from intune_dw_cli.data.schema import CollectionSchema
 from intune_dw_cli.errors import UsageError
@@ -14,7 +14,6 @@ from intune_dw_cli.service.warehouse import EntitySet
 
 USUAL_RETENTION_DAYS = 30
 """Days of history where the documentation gives a collection no figure of its own."""
-_DAY = dt.timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +119,7 @@ class CollectionPlan:
 def window(entity_set: EntitySet, today: dt.date) -> DateKeyRange:
     """Return the days that get a slice each: the documented retention (30 days where none is stated) up to today."""
     days = entity_set.retention_days or USUAL_RETENTION_DAYS
-    return DateKeyRange(today - dt.timedelta(days=days), today)
+    return DateKeyRange(days_after(today, -days), today)
 
 
 def plan_collection(
@@ -184,16 +183,17 @@ def plan_slices(entity_set: EntitySet, bounds: DateKeyRange, today: dt.date) -> 
         return (Slice(name),)
     days = window(entity_set, today)
     first, last = days.first or today, days.last or today
+    before, after = days_after(first, -1), days_after(last, 1)
     slices: list[Slice] = []
-    if bounds.first is None or bounds.first < first:
-        end = first - _DAY if bounds.last is None else min(first - _DAY, bounds.last)
+    if before < first and (bounds.first is None or bounds.first < first):
+        end = before if bounds.last is None else min(before, bounds.last)
         slices.append(_slice(name, DateKeyRange(bounds.first, end)))
     begin = max(first, bounds.first or first)
     end = min(last, bounds.last or last)
     if begin <= end:
         slices += [_slice(name, DateKeyRange.day(day)) for day in DateKeyRange(begin, end).days()]
-    if bounds.last is None or bounds.last > last:
-        begin = last + _DAY if bounds.first is None else max(last + _DAY, bounds.first)
+    if after > last and (bounds.last is None or bounds.last > last):
+        begin = after if bounds.first is None else max(after, bounds.first)
         slices.append(_slice(name, DateKeyRange(begin, bounds.last)))
     return tuple(slices)
 

@@ -8,7 +8,6 @@ blob of an export job, is fetched without it, and its address counts as a secret
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field

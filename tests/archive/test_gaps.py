@@ -103,3 +103,11 @@ def test_every_day_between_first_and_last_is_held_or_missing(rows: dict[int, int
     at_risk = {loss.date_key for loss in gaps.at_risk}
     assert at_risk | set(gaps.lost) == set(gaps.missing)
     assert not at_risk & set(gaps.lost)
+
+
+def test_days_at_the_ends_of_the_calendar_are_told_as_far_as_it_goes() -> None:
+    """A manifest may name them: systems write 9999-12-31 for "never"."""
+    gaps = find_gaps({99991231: 5, 99991229: 5}, as_of=AS_OF, retention_days=60, unfetched=[99991230, 10101])
+    assert gaps.at_risk == (Loss(99991230, "9999-12-31"),)
+    assert gaps.next_loss == Loss(99991231, "9999-12-31")
+    assert find_gaps({10101: 1}, as_of=dt.date.min, retention_days=60).service_first == 10101

@@ -126,6 +126,7 @@ WRONG = {
     "pull devices --days many": ("--days must be a whole number", "intune-dw pull --help"),
     "pull devices --days 0": ("--days 0", "at least 1", "--days 1 is today"),
     "pull devices --days 40000": ("--days 40000", "Leave it out"),
+    "collections --dates --days 1000000000 --sandbox": ("--days 1000000000", "more than a century"),
     "pull devices --top 0": ("--top 0", "--top 10"),
     "pull devices --workers 0": ("--workers 0", "--workers 1"),
     "pull devcies --sandbox": ("devcies", "did you mean devices"),

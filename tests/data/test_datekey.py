@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intune_dw_cli.data.datekey import DateKeyRange, from_date_key, parse_day, to_date_key
+from intune_dw_cli.data.datekey import DateKeyRange, days_after, from_date_key, is_snapshot, parse_day, to_date_key
 from intune_dw_cli.errors import UsageError
 
 TODAY = dt.date(2024, 3, 1)
@@ -25,7 +25,21 @@ def test_datekey_of_a_day_gives_the_day_back(day: dt.date) -> None:
     assert str(to_date_key(day)).zfill(8) == day.isoformat().replace("-", "")
 
 
-@pytest.mark.parametrize("key", [0, -1, 20230229, 20241301, 20240100, 99991232, 123456789])
+@given(days, st.integers(-(10**7), 10**7))
+def test_days_are_counted_as_far_as_the_calendar_goes(day: dt.date, count: int) -> None:
+    counted = days_after(day, count)
+    try:
+        assert counted == day + dt.timedelta(days=count)
+    except OverflowError:
+        assert counted == (dt.date.max if count > 0 else dt.date.min)
+
+
+@pytest.mark.parametrize("today", [dt.date.min, dt.date(9999, 12, 28), dt.date.max])
+def test_at_the_calendars_ends_a_day_is_still_a_snapshot_or_none(today: dt.date) -> None:
+    assert is_snapshot(to_date_key(today), today) == (today.year > 2010)
+
+
+@pytest.mark.parametrize("key", [0, -1, 20230229, 20241301, 20240100, 99991232, 123456789, 2**70, -(2**70)])
 def test_number_that_is_no_day_is_refused(key: int) -> None:
     with pytest.raises(ValueError, match=r".+"):
         from_date_key(key)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intune_dw_cli.data.datekey import DateKeyRange
+from intune_dw_cli.data.datekey import DateKeyRange, days_after
 from intune_dw_cli.errors import UsageError
 from intune_dw_cli.export.plan import (
     CollectionPlan,
@@ -56,11 +56,11 @@ def covers(slices: tuple[Slice, ...], day: dt.date) -> int:
 
 
 @pytest.mark.parametrize("entity_set", [FACT, LONG], ids=["30-days", "longer"])
-@given(data=st.data(), today=todays)
+@given(data=st.data(), today=todays | days | st.sampled_from([dt.date.min, dt.date.max]))
 def test_each_day_within_the_bounds_is_in_one_slice_and_none_outside_is_in_any(
     entity_set: EntitySet, data: st.DataObject, today: dt.date
 ) -> None:
-    near = st.integers(-120, 120).map(lambda n: today + dt.timedelta(days=n)) | days
+    near = st.integers(-120, 120).map(lambda n: days_after(today, n)) | days
     bounds = data.draw(ranges(near))
     slices = plan_slices(entity_set, bounds, today)
     edges = [e for s in (bounds, window(entity_set, today), *(s.range for s in slices)) for e in (s.first, s.last) if e]

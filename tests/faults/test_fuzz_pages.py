@@ -94,6 +94,15 @@ def exact(value: Any, edm_type: str) -> Any:
     return int(value)
 
 
+def with_characters(value: Any) -> Any:
+    """A JSON value as `_additional` holds it: half a character is U+FFFD there, as in a declared column."""
+    if isinstance(value, dict):
+        return {name: with_characters(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [with_characters(inner) for inner in value]
+    return SURROGATE.sub("\ufffd", value) if isinstance(value, str) else value
+
+
 def refuse(_constant: str) -> None:
     raise ValueError("no JSON")
 
@@ -124,7 +133,7 @@ def row_of(row: dict[str, Any]) -> dict[str, Any]:
         if column is not None:
             values[column.name] = exact(value, column.edm_type)
         elif "@" not in name:
-            extra[name] = value
+            extra[name] = with_characters(value)
     return {**values, ADDITIONAL: extra}
 
 
