@@ -26,7 +26,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
 _ABSOLUTE = re.compile(r"(https?)://([^/?#]+)", re.IGNORECASE)
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._\-]+)(?::([0-9]{0,5}))?")
-_SHOWN = re.compile(r"[\w.\-\[\]:%]{1,100}")
+_SHOWN = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[\w.\-]{1,100})(:[0-9]{0,5})?")
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_\-]{0,61}[a-z0-9_])?")
 _NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _LOOPBACK_NET = ipaddress.IPv4Network("127.0.0.0/8")
@@ -239,6 +239,15 @@ def shown_host(link: str, request_url: str) -> str:
         netloc = urlsplit(urljoin(request_url, link.strip())).netloc
     except ValueError:
         netloc = ""
-    # What cannot be of a host may be a query that lost its question mark.
-    shown = _SHOWN.match(netloc.rpartition("@")[2])
-    return ascii(shown[0])[1:-1] if shown else "an unreadable host"
+    netloc = netloc.rpartition("@")[2]
+    match = _SHOWN.match(netloc)
+    if match is None:
+        return "an unreadable host"
+    shown, rest = match[0], netloc[match.end() :]
+    if rest and match[2]:
+        shown = match[1]
+    elif rest and not rest.startswith("$"):
+        # No host goes on like that, but a query that lost its question mark may: who knows where in the last label it
+        # begins. (A system query option begins with its `$`.)
+        shown = shown.rpartition(".")[0]
+    return ascii(shown)[1:-1] or "an unreadable host"

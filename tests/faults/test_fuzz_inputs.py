@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import random
 import re
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 from mutation import CASES, LONG_CASES, mutated
@@ -134,6 +134,12 @@ def origins(address: str) -> set[Origin]:
     return {Origin(str(s), str(h).strip("[]").lower(), port or ports[str(s)]) for s, h, port in found}
 
 
+def plain_host(link: str, request_url: str) -> str:
+    """The host where a link plainly has one: `https://evil.exampleskiptoken/` lost so much that this is its host."""
+    netloc = urlsplit(urljoin(request_url, link.strip())).netloc.rpartition("@")[2]
+    return netloc if re.fullmatch(r"[\w.\-]+(:[0-9]*)?", netloc) else ""
+
+
 def test_mutated_links_lead_to_the_feed_or_are_refused(rng: random.Random, is_long: bool) -> None:
     """Whoever reads the address that the guard lets pass: one origin, the feed's or an allowed one."""
     passed, request_url = 0, f"{ROOT}/devices?api-version=v1.0"
@@ -144,7 +150,7 @@ def test_mutated_links_lead_to_the_feed_or_are_refused(rng: random.Random, is_lo
         except HostGuardError as error:
             said = str(error)
             assert FEED_HOST in said
-            assert "skiptoken" not in said
+            assert "skiptoken" not in said or "skiptoken" in plain_host(link, request_url)
             continue
         passed += 1
         (target,) = origins(address)

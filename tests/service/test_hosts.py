@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intune_dw_cli.errors import HostGuardError
-from intune_dw_cli.service.hosts import Origin, guard, host_matches, is_loopback, origin_of
+from intune_dw_cli.service.hosts import Origin, guard, host_matches, is_loopback, origin_of, shown_host
 
 FEED_HOST = "fef.msua06.manage.microsoft.com"
 ROOT = f"https://{FEED_HOST}/ReportingService/DataWarehouseFEService"
@@ -223,6 +223,29 @@ def test_refusal_names_both_hosts_and_no_query() -> None:
     assert FEED_HOST in caught.value.message
     assert "jane.doe" not in str(caught.value)
     assert "/path" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("link", "shown"),
+    [
+        ("https://evil.example/path", "evil.example"),
+        ("https://evil.example:8443/path", "evil.example:8443"),
+        ("https://[::2]:443/path", "[::2]:443"),
+        ("https://user:secret@evil.example/path", "evil.example"),
+        ("https://www.evil.ex\u00e4mple/path", "www.evil.ex\\xe4mple"),
+        ("https://www.evil.example$skiptoken=jane", "www.evil.example"),
+        ("https://www.evil.exampleskiptoken=jane", "www.evil"),
+        ("https://www.evil.examplejane%27", "www.evil"),
+        ("https://www.evil.example%24skiptoken", "www.evil"),
+        ("https://www.evil.example:443skiptoken=jane", "www.evil.example"),
+        ("https://skiptoken=jane", "an unreadable host"),
+        ("https://\u3002jane", "an unreadable host"),
+        ("https://[::1", "an unreadable host"),
+    ],
+)
+def test_a_message_shows_of_a_link_what_is_its_host_beyond_doubt(link: str, shown: str) -> None:
+    """And not what may be the beginning of a query that lost its question mark."""
+    assert shown_host(link, f"{ROOT}/devices") == shown
 
 
 def test_no_allowed_hosts_means_own_origin_only() -> None:
