@@ -200,7 +200,7 @@ class _Run:
         if little := self._room(plans).warning:
             self._observer(Warned(None, little))
         try:
-            outcomes = engine.run(plans, open_output, committed=committed)
+            outcomes = engine.run(plans, open_output, committed=committed, typed=self._request.format.is_typed)
         except OutputError as error:
             if error.no_space and (needed := self._room([self._left(plan) for plan in plans]).needed_text):
                 error.hint = f"{FREE_SPACE}. It needs {needed} more."

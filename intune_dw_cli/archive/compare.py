@@ -194,7 +194,7 @@ class _Rereader:
             plan = plans[item.collection]
             return slice_parts(self._folder, naming, plan, item, self._format, additional, self._warehouse.source)
 
-        outcomes = engine.run(list(plans.values()), open_output, failures=len(chosen) + 1)
+        outcomes = engine.run(list(plans.values()), open_output, failures=len(chosen) + 1, typed=self._format.is_typed)
         errors: dict[tuple[str, str], str] = {}
         for outcome in outcomes:
             name = outcome.plan.entity_set.name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from intune_dw_cli.archive.records import SchemaRecord, SliceRecord
 from intune_dw_cli.data.schema import ADDITIONAL, Column
+from intune_dw_cli.errors import ProtocolError
 from intune_dw_cli.export.parts import Part
 from intune_dw_cli.export.tally import KeyTally
 from intune_dw_cli.service.csdl import Property
@@ -107,7 +108,7 @@ class _Reading:
             first, last = self._ends
             typed = part.path.endswith(".parquet")
             wanted_keys = [_recorded(key, record.schema, typed) for key in (part.first_key, part.last_key)]
-            if [_texts(first), _texts(last)] != wanted_keys:
+            if [_texts(first.columns), _texts(last.columns)] != wanted_keys:
                 yield "its first or last row is not the recorded one"
 
 
@@ -157,19 +158,32 @@ def _head(path: Path) -> tuple[list[str], bool]:
     return next(csv.reader(text), []), bool(text.read(1))
 
 
-def _texts(row: pa.RecordBatch) -> list[str | None]:
-    values = (c.cast(pa.string()) if pa.types.is_decimal(c.type) else c for c in row.columns)
-    return [_text(column[0].as_py()) for column in values]
+def _texts(row: Iterable[pa.Array]) -> list[str | None]:
+    """Return the first value of each column as the text that a record has for it."""
+    digits = (pa.types.is_decimal(c.type) or pa.types.is_floating(c.type) for c in row)
+    return [_text((c[:1].cast(pa.string()) if d else c)[0].as_py()) for c, d in zip(row, digits, strict=True)]
 
 
 def _recorded(key: tuple[Any, ...] | None, schema: SchemaRecord, typed: bool) -> list[str | None]:
     """Return a recorded key as it reads in the file: the record has text where Parquet has a typed value."""
     if not typed:
         return [_text(value) for value in key or ()]
+    try:
+        return _as_typed(key, schema)
+    except (ProtocolError, ValueError, TypeError, ArithmeticError):
+        return []  # no value of the declared type: the file has none like it
+
+
+def _as_typed(key: tuple[Any, ...] | None, schema: SchemaRecord) -> list[str | None]:
     types = dict(schema.columns)
     columns = [Column.of(Property(name, types[name])) for name in schema.key]
-    values = [c.to_arrow(pa.array([v], c.wire))[0].as_py() for c, v in zip(columns, key or (), strict=False)]
-    return [_text(value) for value in values]
+    return _texts([c.to_arrow(_decoded(v, c.wire)) for c, v in zip(columns, key or (), strict=False)])
+
+
+def _decoded(value: Any, wire: pa.DataType) -> pa.Array:
+    """Return a recorded value as decoding gave it. Raises ValueError, TypeError where it is of another type."""
+    digits = pa.types.is_floating(wire) and isinstance(value, str)
+    return pa.array([value], pa.string()).cast(wire) if digits else pa.array([value], wire)
 
 
 def _text(value: Any) -> str | None:

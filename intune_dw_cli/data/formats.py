@@ -44,6 +44,10 @@ class Sink(Protocol):
 class Encoding(Protocol):
     """Opens sinks: `FileFormat`, or what takes decoded batches in another way."""
 
+    @property
+    def is_typed(self) -> bool:
+        """Whether values are kept in Arrow's types, and not as the texts that came."""
+
     def open(
         self, stream: ByteStream, schema: CollectionSchema, *, additional: bool, provenance: Mapping[str, str]
     ) -> Sink:
@@ -73,6 +77,11 @@ class FileFormat:
             raise UsageError(f"Parquet cannot be compressed as {self.compression}", hint=f"Use one of {known}.")
         if self.format == "parquet" and self.excel:
             raise UsageError("--excel goes with CSV only", hint="Leave out --excel, or use -f csv.")
+
+    @property
+    def is_typed(self) -> bool:
+        """Whether values are kept in Arrow's types: Parquet. CSV has the texts as served."""
+        return self.format == "parquet"
 
     @property
     def is_compressed(self) -> bool:

@@ -141,6 +141,7 @@ class Engine:
         committed: Callable[[SliceResult], None] = lambda _: None,
         failures: int = _FAILURES_PER_COLLECTION,
         one_file: bool = False,
+        typed: bool = False,
     ) -> list[CollectionOutcome]:
         """Fetch every slice of every plan.
 
@@ -152,6 +153,7 @@ class Engine:
             one_file: Whether all slices of a collection go to one file. They then have the same columns: when
                 `_additional` turns out to be needed, the collection begins again with the flag set for all. It begins
                 again also when the service takes no DateKey filter: with one slice that is not `filtered`.
+            typed: Whether the outputs keep Arrow's types and not the texts that came; keys are told apart accordingly.
 
         Returns:
             One outcome a plan. A collection that fails does not stop the others.
@@ -159,7 +161,7 @@ class Engine:
         Raises:
             IntuneDwError: one that ends the run (see there), for instance a refused sign-in.
         """
-        states = [_CollectionState(plan, failures, one_file) for plan in plans]
+        states = [_CollectionState(plan, failures, one_file, typed) for plan in plans]
         queue = deque((state, item) for state in states for item in state.slices)
         for state in states:
             if not state.plan.slices:
@@ -251,13 +253,14 @@ class Engine:
 class _CollectionState:
     """What the slices of one collection share."""
 
-    def __init__(self, plan: CollectionPlan, failures: int, one_file: bool) -> None:
+    def __init__(self, plan: CollectionPlan, failures: int, one_file: bool, typed: bool) -> None:
         self.plan = plan
         self.name = plan.entity_set.name
         self.outcome = CollectionOutcome(plan)
         self.decoder = PageDecoder(plan.declared_schema, plan.read)
         self.use_select = plan.select is not None
         self.one_file = one_file
+        self.typed = typed
         self.additional = False
         self._failures = failures
         self.begin(plan.slices)
@@ -306,7 +309,7 @@ class _SliceWorker:
         additional = self._additional
         while True:
             output = self._open_output(self._slice, additional)
-            tally = SliceTally(self._schema, self._slice.range)
+            tally = SliceTally(self._schema, self._slice.range, typed=self._state.typed)
             try:
                 widened = self._fill(output, tally, additional)
                 if not widened:

@@ -236,8 +236,9 @@ class _OpenPart:
 
 
 def _key_value(value: pa.Scalar) -> Any:
-    """Return a value of a key as JSON can hold it: a decimal as its digits."""
-    return (value.cast(pa.string()) if pa.types.is_decimal(value.type) else value).as_py()
+    """Return a value of a key as JSON can hold it: a decimal as its digits, a double too (JSON has no NaN)."""
+    is_digits = pa.types.is_decimal(value.type) or pa.types.is_floating(value.type)
+    return (value.cast(pa.string()) if is_digits else value).as_py()
 
 
 def to_write(batch: pa.RecordBatch, schema: CollectionSchema) -> pa.RecordBatch:

@@ -75,7 +75,7 @@ def pull_to_files(
         plan.entity_set.name: _Target(plan, fmt, _File(paths[plan.entity_set.name]), source, look_ahead, stop, observer)
         for plan in plans
     }
-    return _run(engine, plans, targets)
+    return _run(engine, plans, targets, fmt)
 
 
 def pull_to_stream(
@@ -100,7 +100,7 @@ def pull_to_stream(
         BrokenPipeError: the reader of the stream went away.
     """
     target = _Target(plan, fmt, _Stream(stream, spill), source, look_ahead, stop, observer)
-    return _run(engine, [plan], {plan.entity_set.name: target})
+    return _run(engine, [plan], {plan.entity_set.name: target}, fmt)
 
 
 def pull_to_partitions(
@@ -138,7 +138,7 @@ def pull_to_partitions(
             files[part.path] = PulledFile(result.slice.collection, str(root / part.path), part.rows, part.bytes)
             observer(PartCommitted(result.slice.collection, part.path, part.rows, part.bytes))
 
-    outcomes = engine.run(plans, open_output, committed=committed)
+    outcomes = engine.run(plans, open_output, committed=committed, typed=fmt.is_typed)
     return PullResult(outcomes, [files[path] for path in sorted(files)])
 
 
@@ -170,7 +170,7 @@ def slice_parts(
     )
 
 
-def _run(engine: Engine, plans: Sequence[CollectionPlan], targets: Mapping[str, _Target]) -> PullResult:
+def _run(engine: Engine, plans: Sequence[CollectionPlan], targets: Mapping[str, _Target], fmt: Encoding) -> PullResult:
     try:
         outcomes = engine.run(
             plans,
@@ -178,6 +178,7 @@ def _run(engine: Engine, plans: Sequence[CollectionPlan], targets: Mapping[str, 
             committed=lambda result: targets[result.slice.collection].commit_if_complete(),
             failures=1,
             one_file=True,
+            typed=fmt.is_typed,
         )
     finally:
         for target in targets.values():

@@ -131,6 +131,10 @@ class _Handover:
             self._schema = arrow.with_metadata({k: v.encode() for k, v in provenance.items()})
         return self
 
+    @property
+    def is_typed(self) -> bool:
+        return True
+
     def typed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         assert self._columns is not None
         return self._columns.to_arrow(batch)

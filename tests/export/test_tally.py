@@ -26,7 +26,7 @@ NOTHING: frozenset[str] = frozenset()
 
 
 def test_rows_and_pages_and_days_are_counted(schema: CollectionSchema, batch_of: Batches) -> None:
-    tally = SliceTally(schema, OPEN)
+    tally = SliceTally(schema, OPEN, typed=False)
     tally.observe(batch_of((1, TUESDAY), (2, WEDNESDAY)), NOTHING)
     tally.observe(batch_of(), NOTHING)
     tally.observe(batch_of((3, MONDAY), (4, None)), NOTHING)
@@ -37,7 +37,7 @@ def test_rows_and_pages_and_days_are_counted(schema: CollectionSchema, batch_of:
 
 @pytest.mark.parametrize("days", [DAY, UNTIL, SINCE], ids=str)
 def test_rows_inside_the_range_are_accepted(days: DateKeyRange, schema: CollectionSchema, batch_of: Batches) -> None:
-    tally = SliceTally(schema, days)
+    tally = SliceTally(schema, days, typed=False)
     tally.observe(batch_of((1, TUESDAY)), NOTHING)
     assert tally.rows == 1
 
@@ -50,7 +50,7 @@ def test_rows_inside_the_range_are_accepted(days: DateKeyRange, schema: Collecti
 def test_a_row_outside_the_range_or_without_day_is_refused(
     days: DateKeyRange, outside: int | None, schema: CollectionSchema, batch_of: Batches
 ) -> None:
-    tally = SliceTally(schema, days)
+    tally = SliceTally(schema, days, typed=False)
     tally.observe(batch_of((1, TUESDAY)), NOTHING)
     with pytest.raises(FilterIgnoredError):
         tally.observe(batch_of((2, TUESDAY), (3, outside), (4, TUESDAY)), NOTHING)
@@ -60,21 +60,21 @@ def test_a_row_outside_the_range_or_without_day_is_refused(
 def test_rows_that_repeat_a_key_are_counted_across_pages(
     days: DateKeyRange, schema: CollectionSchema, batch_of: Batches
 ) -> None:
-    tally = SliceTally(schema, days)
+    tally = SliceTally(schema, days, typed=False)
     tally.observe(batch_of((1, TUESDAY), (2, TUESDAY), (1, TUESDAY)), NOTHING)
     tally.observe(batch_of((2, TUESDAY), (3, TUESDAY), (1, TUESDAY)), NOTHING)
     assert tally.duplicates() == 3
 
 
 def test_the_same_id_on_another_day_is_another_row(schema: CollectionSchema, batch_of: Batches) -> None:
-    tally = SliceTally(schema, OPEN)
+    tally = SliceTally(schema, OPEN, typed=False)
     tally.observe(batch_of((1, MONDAY), (1, TUESDAY), (1, None), (None, MONDAY), (1, None)), NOTHING)
     assert tally.duplicates() == 1
 
 
 def test_within_a_day_the_day_alone_is_a_key_of_one_row(schema: CollectionSchema, batch_of: Batches) -> None:
     by_day = CollectionSchema("things", schema.columns, ("dateKey",), "dateKey")
-    tally = SliceTally(by_day, DAY)
+    tally = SliceTally(by_day, DAY, typed=False)
     assert tally.duplicates() == 0
     tally.observe(batch_of((1, TUESDAY)), NOTHING)
     assert tally.duplicates() == 0
@@ -83,7 +83,7 @@ def test_within_a_day_the_day_alone_is_a_key_of_one_row(schema: CollectionSchema
 
 
 def test_without_key_nothing_is_said_of_duplicates(schema: CollectionSchema, batch_of: Batches) -> None:
-    tally = SliceTally(CollectionSchema("things", schema.columns, (), "dateKey"), OPEN)
+    tally = SliceTally(CollectionSchema("things", schema.columns, (), "dateKey"), OPEN, typed=False)
     tally.observe(batch_of((1, MONDAY), (1, MONDAY)), NOTHING)
     assert tally.duplicates() is None
 
@@ -97,7 +97,7 @@ def little_room(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("little_room")
 def test_rows_in_the_order_of_their_keys_need_no_room(schema: CollectionSchema, batch_of: Batches) -> None:
-    tally = SliceTally(schema, OPEN)
+    tally = SliceTally(schema, OPEN, typed=False)
     for start in range(0, 300, 3):
         tally.observe(batch_of((start, MONDAY), (start + 1, MONDAY)), NOTHING)
     tally.observe(batch_of((5, TUESDAY), (5, TUESDAY), (6, TUESDAY)), NOTHING)
@@ -111,7 +111,7 @@ def test_rows_in_the_order_of_their_keys_need_no_room(schema: CollectionSchema, 
 def test_out_of_order_and_beyond_the_room_nothing_is_said_of_duplicates(
     breach: tuple[int | None, int | None], schema: CollectionSchema, batch_of: Batches
 ) -> None:
-    tally = SliceTally(schema, OPEN)
+    tally = SliceTally(schema, OPEN, typed=False)
     for start in range(0, 300, 3):
         tally.observe(batch_of((start, MONDAY), (start + 1, MONDAY)), NOTHING)
     tally.observe(batch_of(breach), NOTHING)
@@ -160,7 +160,7 @@ def test_keys_out_of_order_are_held_in_bounded_room() -> None:
 
 
 def test_a_slice_without_rows_has_no_duplicates_and_lacks_nothing(schema: CollectionSchema, batch_of: Batches) -> None:
-    tally = SliceTally(schema, DAY)
+    tally = SliceTally(schema, DAY, typed=False)
     tally.observe(batch_of(), frozenset({"text"}))
     assert (tally.duplicates(), tally.absent, tally.pages) == (0, (), 1)
 
@@ -168,7 +168,7 @@ def test_a_slice_without_rows_has_no_duplicates_and_lacks_nothing(schema: Collec
 def test_absent_is_what_no_page_with_rows_had_in_the_order_of_the_columns(
     schema: CollectionSchema, batch_of: Batches
 ) -> None:
-    tally = SliceTally(schema, OPEN)
+    tally = SliceTally(schema, OPEN, typed=False)
     tally.observe(batch_of((1, MONDAY)), frozenset({"text", "id", "dateKey"}))
     assert tally.absent == ("id", "dateKey", "text")
     tally.observe(batch_of(), NOTHING)
@@ -181,6 +181,6 @@ def test_absent_is_what_no_page_with_rows_had_in_the_order_of_the_columns(
 def test_a_collection_without_datekey_has_no_range_to_be_outside_of(
     schema: CollectionSchema, batch_of: Batches
 ) -> None:
-    tally = SliceTally(CollectionSchema("things", schema.columns, ("id",), None), OPEN)
+    tally = SliceTally(CollectionSchema("things", schema.columns, ("id",), None), OPEN, typed=False)
     tally.observe(batch_of((1, None), (2, 5)), NOTHING)
     assert (tally.rows, tally.duplicates(), tally.first_date_key) == (2, 0, None)

@@ -29,9 +29,11 @@ from hypothesis import strategies as st
 from intune_dw_cli.archive.contents import check_contents
 from intune_dw_cli.archive.records import SchemaRecord, SliceRecord
 from intune_dw_cli.archive.views.tables import CSV
+from intune_dw_cli.data.datekey import DateKeyRange
 from intune_dw_cli.data.formats import FileFormat
 from intune_dw_cli.data.schema import CollectionSchema
 from intune_dw_cli.export.parts import Part, PartNaming, PartsOutput
+from intune_dw_cli.export.tally import SliceTally
 from intune_dw_cli.sandbox.hostile import TEXTS
 from intune_dw_cli.service.csdl import Property
 
@@ -183,7 +185,7 @@ def test_csv_and_parquet_hold_what_was_decoded_as_other_programs_read_it(
         batches = [whole.slice(0, cut), whole.slice(cut)] if cut < whole.num_rows else [whole]
         for form in (FileFormat("csv"), FileFormat("parquet")):
             part = written(root, form, schema, batches)
-            require_no_alarm(root, part, schema, whole)
+            require_no_alarm(root, part, schema, batches, kinds[0], [row[0] for row in rows])
             if form.format == "csv":
                 require_csv(database, root / part.path, kinds, columns, rows)
             else:
@@ -193,11 +195,18 @@ def test_csv_and_parquet_hold_what_was_decoded_as_other_programs_read_it(
     database.close()
 
 
-def require_no_alarm(root: Path, part: Part, schema: CollectionSchema, whole: pa.RecordBatch) -> None:
-    repeated = whole.num_rows - len({str(row) for row in whole.select(schema.key).to_pylist()})
-    record = SliceRecord("t", "all", part.rows, 1, repeated, (), SchemaRecord.of(schema), (part,))
-    if schema.columns[0].edm_type != "Edm.Double":  # -0.0 and 0.0 are one key to one reader, and two to another
-        assert [*check_contents(root, record)] == []
+def require_no_alarm(
+    root: Path, part: Part, schema: CollectionSchema, batches: list[pa.RecordBatch], kind: Kind, keys: list[Any]
+) -> None:
+    """The export counts repeated keys as they are in the file, and so does the recount."""
+    typed = part.path.endswith(".parquet")
+    tally = SliceTally(schema, DateKeyRange(), typed=typed)
+    for batch in batches:
+        tally.observe(batch, frozenset())
+    kept = {None if key is None else kind.typed(key) if typed else exact(kind, key) for key in keys}
+    assert tally.duplicates() == len(keys) - len(kept)
+    record = SliceRecord("t", "all", part.rows, 1, tally.duplicates(), (), SchemaRecord.of(schema), (part,))
+    assert [*check_contents(root, record)] == []
 
 
 def require_csv(
