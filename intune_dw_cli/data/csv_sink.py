@@ -20,18 +20,20 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
 
 # What a spreadsheet runs (a leading = + - @, or a tab or line break before one) and what it rewrites: texts made of
-# digits and marks (leading zeros, long numbers, version numbers taken for dates), exponents such as 1E5, money, shares
-# and negatives in brackets, times with AM or PM, English months beside digits, and truth values.
-_BLANKS = r"[\s\v]*"  # `\s` of RE2 lacks the vertical tab
-_MARKS = r"[\d.,:/\-+()%$\x{20ac}\x{a3}\x{a5}' ]*"
+# digits and marks (leading zeros, long numbers, version numbers taken for dates), exponents such as 1E5 or 1E + 5,
+# money, shares and negatives in brackets, times with AM or PM, English months beside digits, and truth values. Blanks
+# are passed over almost anywhere, no-break and thin ones, which group thousands, among them.
+_BLANK = r"\s\v\p{Z}"  # `\s` of RE2 lacks the vertical tab, and all beyond ASCII
+_BLANKS = f"[{_BLANK}]*"
+_MARKS = rf"[\d.,:/\-+()%\p{{Sc}}'{_BLANK}]*"
 _DIGITS = rf"{_MARKS}\d{_MARKS}"
 _MONTH = "(jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|oct(ober)?|nov(ember)?"
 _MONTH += "|dec(ember)?)"
 _UNSAFE = "(?i)" + "|".join(
     (
         rf"^{_BLANKS}[=+\-@\t\r\n]",
-        rf"^{_BLANKS}{_DIGITS}(e[+\-]?\d+)?{_MARKS}({_BLANKS}[ap]m|\s[ap])?{_BLANKS}$",
-        rf"^{_BLANKS}({_DIGITS}{_MONTH}{_MARKS}|{_MARKS}{_MONTH}{_DIGITS}){_BLANKS}$",
+        rf"^{_DIGITS}(e{_DIGITS})?([ap]m|[{_BLANK}][ap])?{_BLANKS}$",
+        rf"^({_DIGITS}{_MONTH}{_MARKS}|{_MARKS}{_MONTH}{_DIGITS})$",
         rf"^{_BLANKS}(true|false){_BLANKS}$",
     )
 )
