@@ -25,9 +25,9 @@ from intune_dw_cli.data.schema import ADDITIONAL, CollectionSchema, Column
 from intune_dw_cli.errors import MalformedPageError, ProtocolError
 from intune_dw_cli.service.page import Page
 
-# pyarrow.json reads a `null` that stands alone on a line out of bounds (seen in 26.0); it would have to follow the
-# array's end. Such text is left to the full parse.
-_BARE_NULL = re.compile(rb"\]\s*\}\s*n")
+# pyarrow.json reads a `null` that stands for a whole object out of bounds (seen in 26.0). It would have to follow the
+# end of an object, and that the end of an array. Such text is left to the full parse.
+_BARE_NULL = re.compile(rb"\}\s*n")
 _CHANGED = re.compile(r"Column\(/value/\[\]/(.*)\) changed from \w+ to (string|number)", re.DOTALL)
 _FIRST_ROW = 64 * 1024  # bytes that hold the first row of a page, as a rule
 _NUMERAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)

@@ -311,6 +311,7 @@ def test_rows_without_properties_are_rows(path: Callable[[Page], Page]) -> None:
         '[{"id":1}]} \n null\n{"value":[{"id":2}]',
         '[{"id":1}\n]\t}\rnull,{"value":[{"id":2}]',
         '[{"id":"]"}]}null[]',
+        '[{"id":1}],"@odata.nextLink":"a"}null{"@odata.nextLink":"b","value":[{"id":2}]',
     ],
 )
 def test_bare_null_never_reaches_the_reader_that_crashes_on_it(rows: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,7 +320,7 @@ def test_bare_null_never_reaches_the_reader_that_crashes_on_it(rows: str, monkey
 
     monkeypatch.setattr(decode, "_read_json", crash)
     with pytest.raises(MalformedPageError):
-        PageDecoder(SCHEMA).decode(page_of(rows))
+        PageDecoder(SCHEMA).decode(page_of(rows, "https://h/n"))
 
 
 @pytest.mark.parametrize(

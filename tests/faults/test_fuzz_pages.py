@@ -13,6 +13,7 @@ import pytest
 from declared_columns import INTEGERS, schema_of, unframed
 from mutation import CASES, LONG_CASES, MARKS, mutated
 
+from intune_dw_cli.data import decode
 from intune_dw_cli.data.decode import PageDecoder
 from intune_dw_cli.data.schema import ADDITIONAL, CollectionSchema
 from intune_dw_cli.errors import ProtocolError
@@ -43,6 +44,21 @@ CORPUS = [
     *(json.dumps(document, separators=(",", ":")).encode() for document in DOCUMENTS),
     *(json.dumps(document, indent=1).encode() for document in DOCUMENTS),
 ]
+REFUSALS = [
+    b'{"value":[{"id":1}],"error":{"code":"x","message":"y"}}',
+    b'{"value":[],"@odata.nextLink":"https://h/x","error":{"code":"x","message":"y"}}',
+    b'{"error":{"code":"x","message":"y"},"value":[{"id":1}]}',
+    b'{"value":[{"id":1}],"odata.error":{"code":"x","message":{"value":"y"}}}',
+    b'{"@odata.context":"c","value":[{"id":1},{"id":2}],"Error":{"message":"y"}}',
+]
+"""Answers that look like a page and end before all rows are there: an error stands beside them."""
+NULLS = [
+    b'{"value":[{"id":1}]}null{"value":[{"id":2}]}',
+    b'{"value":[{"id":1}],"@odata.nextLink":"a"}null{"value":[{"id":2}],"@odata.nextLink":"b"}',
+    b'{"@odata.context":"c","value":[{"id":1}]} \n null\n {"@odata.context":"c","value":[{"id":2}]}',
+    b'{"value":[{"id":1,"name":"]}null"}],"@odata.nextLink":"a"}',
+]
+"""Texts with a bare null after an object, out of whose bounds pyarrow.json reads, and one without."""
 WORDS = [
     *MARKS,
     b'"value"',
@@ -178,6 +194,35 @@ def require_right(body: bytes) -> bool:
 @pytest.mark.parametrize("number", range(len(CORPUS)))
 def test_the_corpus_is_read_right(number: int) -> None:
     assert require_right(CORPUS[number])
+
+
+def test_damaged_pages_with_an_error_beside_the_rows_are_refused(rng: random.Random, is_long: bool) -> None:
+    assert not any(map(require_right, REFUSALS))
+    for _ in range((LONG_CASES if is_long else CASES) // 4):
+        require_right(mutated(rng.choice(REFUSALS), rng, WORDS))
+
+
+def test_no_bare_null_reaches_the_reader_that_crashes_on_it(
+    rng: random.Random, is_long: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoder, read, reached = json.JSONDecoder(), decode._read_json, 0
+
+    def watched(body: bytes, *more: Any) -> Any:
+        nonlocal reached
+        reached += 1
+        text = body.decode("utf-8")
+        try:
+            _, end = decoder.raw_decode(text)
+        except (ValueError, RecursionError):
+            return None  # the reader gets no further than that
+        assert not text[end:].lstrip(" \t\r\n").startswith("null"), body
+        return read(body, *more)
+
+    monkeypatch.setattr(decode, "_read_json", watched)
+    cases = (LONG_CASES if is_long else CASES) // 4
+    for number in range(cases):
+        require_right(mutated(NULLS[number % len(NULLS)], rng, WORDS) if number >= len(NULLS) else NULLS[number])
+    assert reached > cases / 50
 
 
 def test_damaged_pages_are_read_as_any_parser_reads_them_or_refused(rng: random.Random, is_long: bool) -> None:
