@@ -26,6 +26,7 @@ from intune_dw_cli.service.call import JSON, Answer, Call
 from intune_dw_cli.service.failures import no_answer, status_error, tls_error
 from intune_dw_cli.service.gate import RequestGate
 from intune_dw_cli.service.hosts import is_loopback, origin_of
+from intune_dw_cli.service.large import LargeAnswers
 from intune_dw_cli.service.problem import parse_problem
 from intune_dw_cli.service.retry import RETRIED, Attempts, RequestPolicy, retry_after_seconds
 from intune_dw_cli.service.session import Bearer, new_session, unlogged
@@ -61,6 +62,7 @@ class Transport:
         self._observer = observer
         self.stop = stop or threading.Event()
         self._gate = RequestGate(workers)
+        self._large = LargeAnswers(self.stop)
         self._local = threading.local()
         self._sessions: list[requests.Session] = []
         self._reached = False
@@ -149,6 +151,7 @@ class Transport:
                 max_bytes=self._policy.max_bytes,
                 max_seconds=self._policy.answer_timeout,
                 max_silence=self._policy.read_timeout,
+                large=self._large,
             )
         except (TransportError, ProtocolError) as error:
             if not call.wants(response.status_code):

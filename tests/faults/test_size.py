@@ -92,8 +92,8 @@ def for_users(make: Callable[[Response], Response | Iterable[Piece]]) -> Meddle:
     return lambda heard, true: make(true) if heard.collection == "users" else None
 
 
-def pull(cli: Cli, server: Meddler, *names: str) -> Measured:
-    return measured(cli, "pull", *names, "-o", "out/", "--url", server.feed_url, "--workers", "2")
+def pull(cli: Cli, server: Meddler, *names: str, workers: int = 2) -> Measured:
+    return measured(cli, "pull", *names, "-o", "out/", "--url", server.feed_url, "--workers", str(workers))
 
 
 def endless(_true: Response) -> Iterable[Piece]:
@@ -114,15 +114,23 @@ def test_a_bomb_is_not_unpacked_beyond_the_bound(cli: Cli, sandbox: Sandbox, pag
     assert ended.peak < BOUND + REST
 
 
-def test_bombs_for_many_collections_are_forgotten_one_after_the_other(
-    cli: Cli, sandbox: Sandbox, page_bomb: bytes
+MANY = ("users", "policies", "policyTypes", "ownerTypes", "deviceTypes", "complianceStates", "mamPlatforms")
+
+
+@pytest.mark.parametrize("is_packed", [True, False], ids=["bomb", "endless"])
+def test_too_large_answers_to_four_workers_at_once_take_the_memory_of_one(
+    cli: Cli, sandbox: Sandbox, page_bomb: bytes, is_packed: bool
 ) -> None:
-    names = ("users", "policies", "policyTypes", "ownerTypes", "deviceTypes", "complianceStates", "mamPlatforms")
-    with Meddler(sandbox, lambda heard, _: packed(page_bomb) if heard.collection in names else None) as server:
-        ended = pull(cli, server, *names)
+    def meddle(heard: Heard, true: Response) -> Iterable[Piece] | None:
+        if heard.collection not in MANY:
+            return None
+        return packed(page_bomb) if is_packed else endless(true)
+
+    with Meddler(sandbox, meddle) as server:
+        ended = pull(cli, server, *MANY, workers=4)
     assert ended.code == 1
-    assert ended.err.count(f"larger than {BOUND} MiB") >= len(names)
-    assert ended.peak < 2 * BOUND + REST  # two workers
+    assert ended.err.count(f"larger than {BOUND} MiB") >= len(MANY)
+    assert ended.peak < BOUND + REST
 
 
 def test_a_page_over_the_bound_is_not_read_to_its_end(cli: Cli, sandbox: Sandbox) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import threading
 import zlib
 from collections.abc import Iterator, Mapping
 from io import BytesIO
@@ -17,6 +18,7 @@ from urllib3 import HTTPResponse
 from intune_dw_cli.errors import ProtocolError, TransportError
 from intune_dw_cli.service import body as body_module
 from intune_dw_cli.service.body import read_body
+from intune_dw_cli.service.large import LargeAnswers
 
 MIB = 1024 * 1024
 
@@ -38,7 +40,8 @@ def response(body: bytes, headers: Mapping[str, str]) -> requests.Response:
 
 def read(body: bytes, encoding: str = "", max_bytes: int = MIB, **headers: str) -> tuple[bytes, int]:
     fields = {"Content-Encoding": encoding, **headers} if encoding else headers
-    return read_body(response(body, fields), max_bytes=max_bytes, max_seconds=60, max_silence=60)
+    large = LargeAnswers(threading.Event())
+    return read_body(response(body, fields), max_bytes=max_bytes, max_seconds=60, max_silence=60, large=large)
 
 
 @pytest.mark.parametrize("encoding", ["", "identity"])
