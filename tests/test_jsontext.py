@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from intune_dw_cli.archive.journal import encode_line, whole_lines
+from intune_dw_cli.archive.manifest import content_sha256, read_manifest
+from intune_dw_cli.errors import ArchiveDamagedError, MalformedPageError
 from intune_dw_cli.jsontext import Served, dumps_exact, first_value, loads, loads_exact
+from intune_dw_cli.service.csdl import parse_service_document
 
 READERS: list[Callable[[str], Any]] = [loads, loads_exact, first_value]
 values: st.SearchStrategy[Any] = st.recursive(
@@ -44,3 +49,14 @@ def test_an_exact_number_counts_as_one() -> None:
     number = loads_exact("1.50")
     assert isinstance(number, Served)
     assert number == Decimal("1.5")
+
+
+def test_no_reader_of_the_service_or_of_an_archive_takes_a_bare_word(tmp_path: Path) -> None:
+    with pytest.raises(MalformedPageError):
+        parse_service_document(b'{"value":[{"name":"devices","url":"devices","x":NaN}]}')
+    content = {"version": 1, "x": float("nan")}
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps({"content": content, "content_sha256": content_sha256(content)}))
+    with pytest.raises(ArchiveDamagedError, match="is no manifest"):
+        read_manifest(path)
+    assert [*whole_lines(encode_line(content))] == []

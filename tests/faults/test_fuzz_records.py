@@ -24,7 +24,7 @@ from intune_dw_cli.export.files import PARTIAL
 from intune_dw_cli.sandbox import Fault, Sandbox, ServerConfig, TenantConfig
 
 ODD: list[Any] = [None, True, False, 0, -1, 1.5, 2**70, "", "x", "\ud800", "../x", "2024-13-01", "9999-12-31", [], {}]
-ODD += [[None], {"a": 1}, [[]], "0001-01-01", 20240230, 99991231]
+ODD += [[None], {"a": 1}, [[]], "0001-01-01", 20240230, 99991231, float("nan"), float("-inf")]
 
 
 @pytest.fixture(scope="module")
