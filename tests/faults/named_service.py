@@ -15,7 +15,13 @@ from answering import Answer, answering
 Rows = Sequence[Mapping[str, Any]]
 PREFIX = "/feed"
 JSON = "application/json; odata.metadata=minimal"
-_TYPES = {int: "Edm.Int64", str: "Edm.String"}
+
+
+class Instant(str):
+    """A text whose property is a DateTimeOffset."""
+
+
+_TYPES = {int: "Edm.Int64", str: "Edm.String", Instant: "Edm.DateTimeOffset"}
 _BEYOND_XML = {*(chr(c) for c in range(0x20) if chr(c) not in "\t\n\r"), "\ufffe", "\uffff"}
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from archives import FACT, SMALL, SOURCE, TODAY, back_up
-from harness import STATE
+from harness import STATE, Cli
+from named_service import Instant, serving
 
 from intune_dw_cli.archive.manifest import content_sha256
 from intune_dw_cli.archive.verify import VerifyResult, verify
@@ -236,3 +237,14 @@ def test_a_blank_of_the_manifest_that_is_another_blank_now_is_found(
     (root / "manifest.json").write_bytes(text.replace(sound, changed, 1))
     assert json.loads(text) == json.loads((root / "manifest.json").read_bytes())
     assert named(verify(root), root, root / "manifest.json")
+
+
+@pytest.mark.parametrize(("form", "repeated"), [("csv", 0), ("parquet", 1)])
+def test_one_instant_in_two_spellings_is_no_damage(home: Path, tmp_path: Path, form: str, repeated: int) -> None:
+    """Two keys as text, one as a timestamp: the backup counts as the recount does."""
+    keys = [Instant("2024-01-15T08:30:00Z"), Instant("2024-01-15T08:30:00+00:00")]
+    with serving({"devices": [{"Id": key} for key in keys]}) as service:
+        Cli(home, tmp_path, service.url)("backup", "A", "-f", form).ok()
+    (held,) = json.loads((tmp_path / "A" / "manifest.json").read_bytes())["content"]["collections"]
+    assert [record["duplicates"] for record in held["slices"]] == [repeated]
+    Cli(home, tmp_path)("verify", "A").ok()
