@@ -16,6 +16,7 @@ _GROUP_ROWS = 64 * 1024
 _GROUP_TEXT = 32 * 1024 * 1024
 _CHUNK_ROWS = 16 * 1024
 _MOST_DISTINCT = 0.5  # of a column with a dictionary, to its rows
+_MOST_TEXT = _CHUNK_ROWS * 1024
 
 
 def row_group_rows(columns: int) -> int:
@@ -85,7 +86,7 @@ class ParquetSink:
     def _pack(self) -> None:
         """Copy loose rows into a chunk, so that the pages they came from can go."""
         table = pa.Table.from_batches(self._loose).combine_chunks()
-        self._text_bytes += _text_bytes(table)
+        self._text_bytes += sum(map(_text_bytes, table.columns))
         self._chunks += table.replace_schema_metadata(self._arrow.metadata).to_batches()
         self._loose.clear()
         self._loose_rows = 0
@@ -114,16 +115,18 @@ class ParquetSink:
 def _repetitive(rows: pa.RecordBatch) -> list[str]:
     """Return the columns that a dictionary makes smaller, as their first rows tell.
 
-    One of values that hardly repeat costs as much as all else in the encoding, and makes the file larger.
+    One of values that hardly repeat costs as much as all else in the encoding, and makes the file larger. Long texts
+    are not even counted: that would hold them twice, and few of them fill a dictionary.
     """
     return [
         name
         for name, values in zip(rows.schema.names, rows.columns, strict=True)
-        if pc.count_distinct(values).as_py() <= _MOST_DISTINCT * len(values)
+        if _text_bytes(values) <= _MOST_TEXT and pc.count_distinct(values).as_py() <= _MOST_DISTINCT * len(values)
     ]
 
 
-def _text_bytes(table: pa.Table) -> int:
+def _text_bytes(values: pa.Array | pa.ChunkedArray) -> int:
     """Return the bytes of all texts: of what they say, not of the buffers, which depend on the pages."""
-    texts = [c for c in table.columns if pa.types.is_string(c.type) or pa.types.is_binary(c.type)]
-    return sum(pc.sum(pc.binary_length(column)).as_py() or 0 for column in texts)
+    if not pa.types.is_string(values.type) and not pa.types.is_binary(values.type):
+        return 0
+    return pc.sum(pc.binary_length(values)).as_py() or 0

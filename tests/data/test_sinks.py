@@ -321,6 +321,19 @@ def test_wide_tables_have_smaller_row_groups(columns: int, rows: int) -> None:
     assert parquet_sink.row_group_rows(columns) == rows
 
 
+def test_only_columns_of_values_that_repeat_have_a_dictionary() -> None:
+    schema = schema_of(("id", "Edm.Int64"), ("model", "Edm.String"), ("notes", "Edm.String"))
+    long = "a text of more than a thousand letters " * 30
+    rows = {"id": range(20_000), "model": [f"model {n % 10}" for n in range(20_000)], "notes": [long] * 20_000}
+    stream = io.BytesIO()
+    sink = FileFormat("parquet").open(stream, schema, additional=False, provenance={})
+    sink.write(pa.RecordBatch.from_pydict(rows, schema=schema.wire))
+    sink.close()
+    group = pq.ParquetFile(stream).metadata.row_group(0)
+    assert [group.column(i).has_dictionary_page for i in range(3)] == [False, True, False]
+    assert pq.read_table(stream).to_pydict() == {name: list(values) for name, values in rows.items()}
+
+
 def test_parquet_is_zstd_and_tells_where_it_came_from() -> None:
     data = written(FileFormat("parquet"), batches([ORDINARY]))
     file = pq.ParquetFile(io.BytesIO(data))
