@@ -24,8 +24,9 @@ ADDITIONAL = "_additional"
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 _NANOSECONDS = pa.timestamp("ns", tz="UTC")
 _SIX_DECIMALS = len("2024-01-15T08:30:00.123456Z")
-_FROM, _BEFORE = "1971", "2262"
+# With their type: to find it out for a bare text, Arrow tries to import dateutil each time.
 _NO_TEXT = pa.scalar(None, pa.string())
+_FROM, _BEFORE = pa.scalar("1971", pa.string()), pa.scalar("2262", pa.string())
 _TIME = pa.time64("us")
 _MAX_PRECISION = 38
 
@@ -168,7 +169,7 @@ def _timestamps(texts: pa.Array) -> pa.Array:
         return _any_timestamps(texts)
     # Seven decimals fit into nanoseconds, which know no years 0001 or 9999; before 1970 cutting them would round up.
     span = pc.min_max(texts).as_py()
-    all_near = _FROM <= span["min"] <= span["max"] < _BEFORE
+    all_near = _FROM.as_py() <= span["min"] <= span["max"] < _BEFORE.as_py()
     near = None if all_near else pc.and_(pc.greater_equal(texts, _FROM), pc.less(texts, _BEFORE))
     try:
         within = texts if near is None else pc.if_else(near, texts, _NO_TEXT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import sys
 from decimal import Decimal
 from typing import Any
 
@@ -212,6 +213,27 @@ def test_text_that_is_no_value_of_its_type_is_refused(edm_type: str, text: str) 
 def test_types_come_from_the_declaration(declared: Property, wire: pa.DataType, arrow: pa.DataType) -> None:
     column = Column.of(declared)
     assert (column.wire, column.arrow) == (wire, arrow)
+
+
+class Asked:
+    """Stands before the finders of modules and notes which ones are looked for."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def find_spec(self, name: str, *_: object) -> None:
+        self.names.append(name)
+
+
+@pytest.mark.parametrize(
+    "text", ["2024-02-29T23:59:59Z", "2024-02-29T23:59:59.1234567Z", "0001-01-01T00:00:00.0000000Z"]
+)
+def test_timestamps_are_read_without_a_look_for_modules(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    typed("Edm.DateTimeOffset", text)
+    texts, column, asked = pa.array([text], pa.string()), Column.of(Property("p", "Edm.DateTimeOffset")), Asked()
+    monkeypatch.setattr(sys, "meta_path", [asked, *sys.meta_path])
+    column.to_arrow(texts)
+    assert asked.names == []  # Arrow looks for dateutil to find out the type of a bare text: on each page
 
 
 def test_numbers_pass_as_they_are() -> None:
