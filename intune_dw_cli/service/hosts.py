@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
@@ -84,6 +85,7 @@ def host_matches(host: str, patterns: Sequence[str]) -> bool:
     return False
 
 
+@lru_cache(maxsize=64)  # a nextLink is judged when it is followed, and again when it is requested
 def origin_of(url: str) -> Origin:
     """Return the origin of an absolute http or https address.
 
@@ -172,7 +174,7 @@ def _secured(url: str, origin: Origin) -> str:
 def _refuse_characters(url: str) -> None:
     if "\\" in url:
         raise ValueError("it holds a backslash")
-    if any(char.isspace() or not char.isprintable() for char in url):
+    if " " in url or not url.isprintable():  # every other blank counts as unprintable
         raise ValueError("it holds a blank or a control character")
 
 
