@@ -25,11 +25,10 @@ from intune_dw_cli.service.body import read_body
 from intune_dw_cli.service.call import JSON, Answer, Call
 from intune_dw_cli.service.failures import no_answer, status_error, tls_error
 from intune_dw_cli.service.gate import RequestGate
-from intune_dw_cli.service.hosts import is_loopback, origin_of
 from intune_dw_cli.service.large import LargeAnswers
 from intune_dw_cli.service.problem import parse_problem
 from intune_dw_cli.service.retry import RETRIED, Attempts, RequestPolicy, retry_after_seconds
-from intune_dw_cli.service.session import Bearer, new_session, unlogged
+from intune_dw_cli.service.session import Session, unlogged
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -64,7 +63,7 @@ class Transport:
         self._gate = RequestGate(workers)
         self._large = LargeAnswers(self.stop)
         self._local = threading.local()
-        self._sessions: list[requests.Session] = []
+        self._sessions: list[Session] = []
         self._reached = False
         self._unreachable_since: float | None = None
 
@@ -176,18 +175,11 @@ class Transport:
 
     def _request(self, call: Call, token: str, request_id: str) -> requests.Response:
         url, session = call.url, self._session()
-        # Loopback is this machine: neither a proxy nor anything else of the environment is meant for it.
-        session.trust_env = not is_loopback(origin_of(url).host)
         headers = {"Accept": call.accept, "Accept-Encoding": "gzip", "client-request-id": request_id}
         if call.json is not None:
             headers["Content-Type"] = "application/json"
-        method = "GET" if call.json is None else "POST"
-        request = session.prepare_request(
-            requests.Request(method, url, headers=headers, data=call.json, auth=Bearer(token))
-        )
-        request.url = url  # opaque: as served, not as requests would quote it
-        ca_bundle = self._policy.ca_bundle  # given for each request: a session's own would lose to the environment's
-        settings = session.merge_environment_settings(url, {}, True, ca_bundle, None)
+        request = session.prepared(url, headers=headers, body=call.json, token=token)
+        way = session.way_to(url, self._policy.ca_bundle)
         try:
             with unlogged(not call.bearer):
                 response = session.send(
@@ -195,8 +187,8 @@ class Transport:
                     stream=True,
                     timeout=(self._policy.connect_timeout, self._policy.read_timeout),
                     allow_redirects=False,
-                    proxies=settings["proxies"],
-                    verify=ca_bundle or settings["verify"],
+                    proxies=way.proxies,
+                    verify=way.verify,
                     cert=None,
                 )
         except requests.exceptions.SSLError as error:
@@ -212,10 +204,10 @@ class Transport:
         self._reached = True
         return response
 
-    def _session(self) -> requests.Session:
-        session: requests.Session | None = getattr(self._local, "session", None)
+    def _session(self) -> Session:
+        session: Session | None = getattr(self._local, "session", None)
         if session is None:
-            session = new_session()
+            session = Session()
             self._local.session = session
             self._sessions.append(session)
         return session

@@ -163,6 +163,45 @@ def test_proxy_of_the_environment_is_used_for_the_service(
     assert given["proxies"]["https"] == "http://proxy.example:3128"
 
 
+def test_environment_is_asked_once_for_each_origin(
+    service: Any, transport_with: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    proxies: list[Any] = []
+    look, send = requests.Session.merge_environment_settings, requests.Session.send
+
+    def asking(session: requests.Session, url: str, *rest: Any) -> Any:
+        asked.append(url)
+        return look(session, url, *rest)
+
+    def sending(session: requests.Session, request: requests.PreparedRequest, **how: Any) -> requests.Response:
+        proxies.append(how["proxies"].get("https"))
+        return send(session, request, **how)
+
+    monkeypatch.setattr(requests.Session, "merge_environment_settings", asking)
+    monkeypatch.setattr(requests.Session, "send", sending)
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    monkeypatch.setenv("NO_PROXY", "fef.amsua01.manage.microsoft.com")
+    other = URL.replace("msua06", "amsua01")
+    transport = transport_with()
+    for url in (URL, other, f"{URL}&$skip=1", f"{other}&$skip=1"):
+        service.get(url, body="{}")
+        transport.get(url, keep)
+    assert asked == [URL, other]
+    assert proxies == ["http://proxy.example:3128", None] * 2
+
+
+def test_cookies_of_the_service_go_back_to_it_and_nowhere_else(service: Any, transport_with: Make) -> None:
+    answer(service, Set_Cookie="x-ms-gateway-slice=estsfd; path=/; secure; HttpOnly")
+    answer(service)
+    other = URL.replace("msua06", "amsua01")
+    service.get(other, body="{}")
+    transport = transport_with()
+    for url in (URL, URL, other):
+        transport.get(url, keep)
+    assert [c.request.headers.get("Cookie") for c in service.calls] == [None, "x-ms-gateway-slice=estsfd", None]
+
+
 # -- what each answer becomes ------------------------------------------------------------------------------------
 
 
