@@ -46,9 +46,9 @@ class RowsAside:
         """Put rows aside. Raises OutputError when the disk does not take them."""
         self._places.setdefault(day, []).append(self._count)
         self._count += 1
-        if self._writer is None and self._bytes + batch.nbytes <= _IN_MEMORY:
+        if self._writer is None and (size := self._bytes + batch.nbytes) <= _IN_MEMORY:
             self._memory.append(batch)
-            self._bytes += batch.nbytes
+            self._bytes = size
             return
         with disk_errors(self._path):
             if self._writer is None:

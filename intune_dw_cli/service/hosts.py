@@ -56,6 +56,7 @@ class Origin(NamedTuple):
         return f"{self.scheme}://{self.authority}"
 
 
+@lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
     """Whether a normalised host is this machine: 127.0.0.0/8, ::1 or `localhost`. No name is resolved."""
     if host == "localhost":
@@ -194,6 +195,7 @@ def _split_authority(authority: str) -> tuple[str, int | None]:
     return _normal_host(match[1]), port
 
 
+@lru_cache(maxsize=64)  # asked by three readers, each time for the feed's own
 def _normal_host(host: str) -> str:
     """Lower case, or compressed IPv6 without brackets; ValueError for anything but a plain host."""
     bare = host.removeprefix("[").removesuffix("]").lower()
