@@ -38,7 +38,7 @@ from intune_dw_cli.archive.chart_items import (
     ReportFunction,
     chart_item,
 )
-from intune_dw_cli.archive.shape import require
+from intune_dw_cli.archive.shape import Shape
 from intune_dw_cli.archive.unzip import MAX_BYTES, open_report
 from intune_dw_cli.errors import (
     ForbiddenError,
@@ -63,9 +63,15 @@ _UNREACHABLE = 2
 """Items in a row that got no answer at all, after which the others are not tried: each would wait for minutes."""
 
 
-_CHART: dict[str, Any] = {"item": str, "group": str, "title": str, "state": str, "optional": bool, "portal_path": str}
-_CHART |= {"request": (str, None), "status": (int, None), "permission": (str, None), "reason": (str, None)}
-_CHART |= {"files": [{"path": str, "bytes": int, "sha256": str}]}
+_CHART = Shape(
+    {
+        **dict.fromkeys(("item", "group", "title", "state", "portal_path"), str),
+        "optional": bool,
+        **dict.fromkeys(("request", "permission", "reason"), (str, None)),
+        "status": (int, None),
+        "files": [{"path": str, "bytes": int, "sha256": str}],
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +112,7 @@ class ChartRecord:
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> ChartRecord:
         """Read a record. Raises KeyError, TypeError where it is none."""
-        require(raw, _CHART)
+        _CHART.require(raw)
         values = {name: raw[name] for name in cls.__slots__ if name != "files"}
         return cls(**values, files=tuple(ChartFile(f["path"], f["bytes"], f["sha256"]) for f in raw["files"]))
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import datetime as dt
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from intune_dw_cli.data.datekey import DateKeyRange, days_after, from_date_key, to_date_key
 
@@ -109,21 +110,24 @@ def find_gaps(
     )
 
 
-def _days(first: int | None, last: int | None) -> list[int]:
+@lru_cache(maxsize=64)  # most collections have the same days
+def _days(first: int | None, last: int | None) -> tuple[int, ...]:
     if first is None or last is None:
-        return []
+        return ()
     begin, end = from_date_key(first), from_date_key(last)
-    return list(map(to_date_key, DateKeyRange(begin, end).days()))
+    return tuple(map(to_date_key, DateKeyRange(begin, end).days()))
 
 
-def _thin_days(rows_by_day: Mapping[int, int], inside: list[int]) -> Iterable[ThinDay]:
-    for position, day in enumerate(inside):
-        rows = rows_by_day.get(day)
-        around = inside[max(0, position - _NEIGHBOURS) : position] + inside[position + 1 : position + 1 + _NEIGHBOURS]
-        neighbours = [rows_by_day[d] for d in around if rows_by_day.get(d)]
-        if not rows or not neighbours or rows >= _THIN * max(neighbours):
+def _thin_days(rows_by_day: Mapping[int, int], inside: Sequence[int]) -> Iterable[ThinDay]:
+    each = [rows_by_day.get(day, 0) for day in inside]
+    for position, rows in enumerate(each):
+        begin = max(0, position - _NEIGHBOURS)
+        if not rows or rows >= _THIN * max(each[begin : position + 1 + _NEIGHBOURS]):
             continue  # the usual case, without a median
-        if rows < _THIN * (median := statistics.median(neighbours)) and not _is_usual(rows_by_day, day, rows):
+        day = inside[position]
+        around = each[begin:position] + each[position + 1 : position + 1 + _NEIGHBOURS]
+        median = statistics.median([r for r in around if r])
+        if rows < _THIN * median and not _is_usual(rows_by_day, day, rows):
             yield ThinDay(day, rows, median)
 
 

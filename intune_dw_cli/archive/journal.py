@@ -18,12 +18,12 @@ from pathlib import Path
 from intune_dw_cli import jsontext
 from intune_dw_cli.archive.charts import ChartRecord
 from intune_dw_cli.archive.records import DOCUMENTS, IDENTITY, VERSION, Identity, Json, SliceRecord
-from intune_dw_cli.archive.shape import Every, require, require_day
+from intune_dw_cli.archive.shape import Every, Shape, require_day
 from intune_dw_cli.errors import ArchiveError
 from intune_dw_cli.export.files import disk_errors, open_append, open_private, sync_folder
 
-_HEADER = {"identity": IDENTITY, "today": str, "documents": DOCUMENTS, "drift": Every([str])}
-_REPLACING = {"paths": [str]}
+_HEADER = Shape({"identity": IDENTITY, "today": str, "documents": DOCUMENTS, "drift": Every([str])})
+_REPLACING = Shape({"paths": [str]})
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ def read_journal(path: Path) -> tuple[JournalContent, int] | None:
                 content.charts[entry["item"]] = chart = ChartRecord.from_json(entry)
                 content.announced.difference_update(f.path for f in chart.files)
             elif entry["type"] == "replacing":
-                require(entry, _REPLACING)
+                _REPLACING.require(entry)
                 content.announced.update(entry["paths"])
         except (KeyError, TypeError, ValueError):
             break
@@ -189,7 +189,7 @@ def _header(entry: Json) -> RunHeader:
             f"the unfinished run in this archive is of format version {entry['version']}, this program knows {VERSION}",
             hint="Finish it with the version of intune-dw that began it.",
         )
-    require(entry, _HEADER)
+    _HEADER.require(entry)
     require_day(entry["today"])
     drift = {name: list(found) for name, found in entry["drift"].items()}
     return RunHeader(Identity(**entry["identity"]), entry["today"], dict(entry["documents"]), drift)

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +30,7 @@ from intune_dw_cli.archive.records import (
     part_from_json,
     part_to_json,
 )
-from intune_dw_cli.archive.shape import Every, require, require_day
+from intune_dw_cli.archive.shape import Every, Shape, require_day
 from intune_dw_cli.data.datekey import is_snapshot, to_date_key
 from intune_dw_cli.data.schema import ADDITIONAL
 from intune_dw_cli.errors import ArchiveDamagedError, ArchiveError
@@ -38,31 +39,35 @@ from intune_dw_cli.export.plan import USUAL_RETENTION_DAYS
 
 State = Literal["complete", "partial"]
 
-_JSON = json.JSONEncoder(ensure_ascii=False)
+_JSON = json.JSONEncoder(ensure_ascii=False, check_circular=False)
 _LEVELS = 5  # document, content, collections, a collection, its slices
 _MOST_DAYS = 36500
-_HOLDING = {
-    "name": str,
-    "feed": int,
-    "folder": str,
-    "kind": str,
-    "retention_days": (int, None),
-    "schemas": list,
-    "slices": [{"schema": int}],
-    "missing": [{"slice": str, "reason": str}],
-    "snapshots": list,
-}
-_CONTENT = {
-    **IDENTITY,
-    "tool": str,
-    "as_of": str,
-    "documents": DOCUMENTS,
-    "feeds": [str],
-    "drift": Every([str]),
-    "charts_wanted": bool,
-    "charts": list,
-    "collections": list,
-}
+_HOLDING = Shape(
+    {
+        "name": str,
+        "feed": int,
+        "folder": str,
+        "kind": str,
+        "retention_days": (int, None),
+        "schemas": list,
+        "slices": [{"schema": int}],
+        "missing": [{"slice": str, "reason": str}],
+        "snapshots": list,
+    }
+)
+_CONTENT = Shape(
+    {
+        **IDENTITY,
+        "tool": str,
+        "as_of": str,
+        "documents": DOCUMENTS,
+        "feeds": [str],
+        "drift": Every([str]),
+        "charts_wanted": bool,
+        "charts": list,
+        "collections": list,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +125,17 @@ class Holding:
     @property
     def parts(self) -> list[Part]:
         """Every part, by path."""
-        return sorted((p for s in self.slices.values() for p in s.parts), key=lambda p: p.path)
+        return sorted([p for s in self.slices.values() for p in s.parts], key=attrgetter("path"))
 
     @property
     def rows(self) -> int:
         """Rows held."""
         return sum(s.rows for s in self.slices.values())
+
+    @property
+    def has_days(self) -> bool:
+        """Whether its rows have a DateKey."""
+        return any(s.schema.date_key for s in self.slices.values())
 
     def rows_by_day(self, as_of: dt.date) -> dict[int, int]:
         """Return the rows of each day held (yyyymmdd), ascending; a DateKey that is no snapshot's is no day."""
@@ -134,9 +144,11 @@ class Holding:
 
     def gaps(self, as_of: dt.date) -> Gaps | None:
         """Return what days are missing or look wrong; None for a collection without days."""
-        if not any(s.schema.date_key for s in self.slices.values()):
+        if not self.has_days:
             return None
-        rows = self.rows_by_day(as_of)
+        return self._gaps(self.rows_by_day(as_of), as_of)
+
+    def _gaps(self, rows: Mapping[int, int], as_of: dt.date) -> Gaps:
         unfetched = [to_date_key(day) for m in self.missing if (day := _day(m.slice))]
         return find_gaps(
             rows, as_of=as_of, retention_days=self.retention_days or USUAL_RETENTION_DAYS, unfetched=unfetched
@@ -168,8 +180,9 @@ class Holding:
         """Return the holding as JSON values; the gaps count from `as_of`."""
         ordered = sorted(self.slices.values(), key=_slice_order)
         schemas = list(dict.fromkeys(s.schema for s in ordered))
-        days = list(self.rows_by_day(as_of))
-        gaps = self.gaps(as_of)
+        rows_by_day = self.rows_by_day(as_of)
+        days = list(rows_by_day)
+        gaps = self._gaps(rows_by_day, as_of) if self.has_days else None
         return {
             "name": self.name,
             "feed": self.feed,
@@ -190,7 +203,7 @@ class Holding:
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Holding:
         """Read a holding. Raises KeyError, TypeError, IndexError, ValueError where it is none."""
-        require(raw, _HOLDING)
+        _HOLDING.require(raw)
         if not 0 < (raw["retention_days"] or 1) <= _MOST_DAYS:
             raise ValueError("more days than any service keeps")
         schemas = [SchemaRecord.from_json(s) for s in raw["schemas"]]
@@ -330,7 +343,7 @@ def smaller_text(record: SliceRecord) -> str:
 
 def content_sha256(content: Json) -> str:
     """Return the hash of a manifest's content: of its compact JSON with sorted keys."""
-    text = json.dumps(content, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
+    text = json.dumps(content, ensure_ascii=True, sort_keys=True, separators=(",", ":"), check_circular=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -383,7 +396,7 @@ _RESTORE = "Restore it from a copy of the archive."
 
 
 def _manifest(content: Mapping[str, Any]) -> Manifest:
-    require(content, _CONTENT)
+    _CONTENT.require(content)
     required = [name for name in Identity.__slots__ if name != "redaction"]
     identity = Identity(**{name: content[name] for name in required}, redaction=content.get("redaction"))
     holdings = [Holding.from_json(c) for c in content["collections"]]

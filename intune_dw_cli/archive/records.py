@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from intune_dw_cli.archive.layout import METADATA, SERVICE
-from intune_dw_cli.archive.shape import Maybe, require
+from intune_dw_cli.archive.shape import Maybe, Shape
 from intune_dw_cli.data.schema import CollectionSchema
 from intune_dw_cli.errors import ArchiveError
 from intune_dw_cli.export.engine import SliceResult
@@ -24,12 +24,32 @@ IDENTITY |= {"redaction": Maybe(_TEXT)}
 """Shape of an Identity."""
 DOCUMENTS = {METADATA: str, SERVICE: str}
 """Shape of the documents' hashes."""
-_SCHEMA = {"columns": [{"name": str, "type": str}], "key": [str], "date_key": _TEXT, "redacted": Maybe([str])}
+_SCHEMA = Shape({"columns": [{"name": str, "type": str}], "key": [str], "date_key": _TEXT, "redacted": Maybe([str])})
 _KEY = ([(str, int, float, bool, None)], None)
-_PART = {"path": str, "date_key": (int, None), "rows": int, "bytes": int, "sha256": str, "additional": bool}
-_PART |= {"first_key": _KEY, "last_key": _KEY}
-_SLICE = {"collection": str, "slice": str, "rows": int, "pages": int, "duplicates": (int, None)}
-_SLICE |= {"absent": [str], "parts": list, "smaller": list}
+_PART = Shape(
+    {
+        "path": str,
+        "date_key": (int, None),
+        "rows": int,
+        "bytes": int,
+        "sha256": str,
+        "additional": bool,
+        "first_key": _KEY,
+        "last_key": _KEY,
+    }
+)
+_SLICE = Shape(
+    {
+        "collection": str,
+        "slice": str,
+        "rows": int,
+        "pages": int,
+        "duplicates": (int, None),
+        "absent": [str],
+        "parts": list,
+        "smaller": list,
+    }
+)
 
 _ID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
@@ -136,7 +156,7 @@ class SchemaRecord:
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> SchemaRecord:
         """Read a record. Raises KeyError, TypeError, ValueError where it is none."""
-        require(raw, _SCHEMA)
+        _SCHEMA.require(raw)
         columns = tuple((c["name"], c["type"]) for c in raw["columns"])
         if not {*raw["key"], raw["date_key"]} <= {None, *(name for name, _ in columns)}:
             raise ValueError("a key of columns that there are not")
@@ -203,7 +223,7 @@ class SliceRecord:
         Raises:
             KeyError, TypeError, ValueError: it is none.
         """
-        require(raw, _SLICE)
+        _SLICE.require(raw)
         return cls(
             raw["collection"],
             raw["slice"],
@@ -233,7 +253,7 @@ def part_to_json(part: Part) -> Json:
 
 def part_from_json(raw: Mapping[str, Any]) -> Part:
     """Read a part. Raises KeyError, TypeError where it is none."""
-    require(raw, _PART)
+    _PART.require(raw)
     return Part(
         path=raw["path"],
         date_key=raw["date_key"],

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 _YEARS = range(2000, 9000)
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+_Check = Callable[[Any], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,33 +33,24 @@ class Maybe:
     shape: Any
 
 
-def require(raw: object, shape: Any) -> None:
-    """Check a JSON value against a shape.
+class Shape:
+    """A shape, made ready to be asked for often: an archive of years has tens of thousands of parts.
 
-    Raises:
-        KeyError: a member is missing.
-        TypeError: a value is of another type, or a text that UTF-8 cannot hold.
+    Args:
+        shape: As the module describes it.
     """
-    if type(raw) is shape and (not isinstance(raw, str) or raw.isascii()):
-        return  # nearly always
-    match shape:
-        case tuple():
-            _require_any(raw, shape)
-        case dict() if isinstance(raw, dict):
-            _require_members(raw, shape)
-        case list() if isinstance(raw, list):
-            for item in raw:
-                require(item, shape[0])
-        case Every() if isinstance(raw, dict):
-            for item in raw.values():
-                require(item, shape.shape)
-        case type() if isinstance(raw, shape) and (shape is bool or not isinstance(raw, bool)):
-            if isinstance(raw, str) and _SURROGATE.search(raw):
-                raise TypeError("a text that no file can hold")
-        case None if raw is None:
-            pass
-        case _:
-            raise TypeError(f"{type(raw).__name__} is not of the shape that is wanted")
+
+    def __init__(self, shape: Any) -> None:
+        self._check = _check(shape)
+
+    def require(self, raw: object) -> None:
+        """Check a JSON value.
+
+        Raises:
+            KeyError: a member is missing.
+            TypeError: a value is of another type, or a text that UTF-8 cannot hold.
+        """
+        self._check(raw)
 
 
 def require_day(text: str) -> None:
@@ -65,21 +59,90 @@ def require_day(text: str) -> None:
         raise ValueError(text)
 
 
-def _require_members(raw: dict[str, object], shape: dict[str, Any]) -> None:
-    for name, inner in shape.items():
-        if not isinstance(inner, Maybe):
-            require(raw[name], inner)
-        elif name in raw:
-            require(raw[name], inner.shape)
+def _check(shape: Any) -> _Check:
+    match shape:
+        case tuple():
+            return _any(shape)
+        case list():
+            return _array(_check(shape[0]))
+        case dict():
+            return _object(shape)
+        case Every():
+            return _members(_check(shape.shape))
+        case None:
+            return _value(type(None))
+        case _:
+            return _text if shape is str else _value(shape)
 
 
-def _require_any(raw: object, shapes: tuple[Any, ...]) -> None:
-    if not isinstance(raw, str) and (None if raw is None else type(raw)) in shapes:
-        return  # nearly always
-    for shape in shapes:
-        try:
-            require(raw, shape)
-        except (KeyError, TypeError):
-            continue
-        return
-    raise TypeError(f"{type(raw).__name__} is of none of the shapes that are wanted")
+def _value(kind: type) -> _Check:
+    def check(raw: object) -> None:
+        if type(raw) is not kind:
+            raise _wrong(raw)
+
+    return check
+
+
+def _text(raw: object) -> None:
+    if type(raw) is not str:
+        raise _wrong(raw)
+    if not raw.isascii() and _SURROGATE.search(raw):
+        raise TypeError("a text that no file can hold")
+
+
+def _any(shapes: tuple[Any, ...]) -> _Check:
+    plain = {type(None) if s is None else s for s in shapes if s is None or (isinstance(s, type) and s is not str)}
+    others = [_check(s) for s in shapes if s is str or not (s is None or isinstance(s, type))]
+
+    def check(raw: object) -> None:
+        if type(raw) in plain:
+            return
+        for other in others:
+            try:
+                other(raw)
+            except (KeyError, TypeError):
+                continue
+            return
+        raise _wrong(raw)
+
+    return check
+
+
+def _array(check_item: _Check) -> _Check:
+    def check(raw: object) -> None:
+        if type(raw) is not list:
+            raise _wrong(raw)
+        for item in raw:
+            check_item(item)
+
+    return check
+
+
+def _members(check_value: _Check) -> _Check:
+    def check(raw: object) -> None:
+        if type(raw) is not dict:
+            raise _wrong(raw)
+        for value in raw.values():
+            check_value(value)
+
+    return check
+
+
+def _object(shape: dict[str, Any]) -> _Check:
+    needed = [(name, _check(inner)) for name, inner in shape.items() if not isinstance(inner, Maybe)]
+    optional = [(name, _check(inner.shape)) for name, inner in shape.items() if isinstance(inner, Maybe)]
+
+    def check(raw: object) -> None:
+        if type(raw) is not dict:
+            raise _wrong(raw)
+        for name, check_value in needed:
+            check_value(raw[name])
+        for name, check_value in optional:
+            if name in raw:
+                check_value(raw[name])
+
+    return check
+
+
+def _wrong(raw: object) -> TypeError:
+    return TypeError(f"{type(raw).__name__} is not of the shape that is wanted")

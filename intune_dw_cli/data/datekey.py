@@ -9,6 +9,7 @@ import datetime as dt
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from intune_dw_cli.errors import UsageError
 
@@ -19,11 +20,13 @@ _FIRST_KEY, _LAST_KEY = 1_01_01, 9999_12_31
 _AGO = re.compile(r"-(\d{1,5})d", re.ASCII)
 
 
+@lru_cache(maxsize=4096)  # an archive of years has the same days in each collection, and is asked for them often
 def to_date_key(day: dt.date) -> int:
     """Return the DateKey of a day: 2024-01-15 becomes 20240115."""
     return day.year * 10000 + day.month * 100 + day.day
 
 
+@lru_cache(maxsize=4096)
 def from_date_key(key: int) -> dt.date:
     """Return the day of a DateKey. Raises ValueError when it is no calendar day."""
     if not _FIRST_KEY <= key <= _LAST_KEY:
@@ -44,6 +47,7 @@ def today_in_utc() -> dt.date:
     return dt.datetime.now(dt.UTC).date()
 
 
+@lru_cache(maxsize=4096)
 def is_snapshot(key: int, today: dt.date) -> bool:
     """Whether a snapshot can be of this DateKey: a calendar day, not before Intune was, nor later than next week.
 

@@ -55,12 +55,13 @@ def _bars(days: Days) -> list[Html]:
     step = _WIDTH / len(days.span)
     width = step - (0.8 if step > 3 else 0)
     most = max(days.held, default=1)
+    foot, across = _dot(_HEIGHT), _dot(width)
     paths: dict[str, list[str]] = {"bar": [], "bar thin": []}
     for place, day in enumerate(days.span):
         if rows := days.rows.get(day):
             height = max(1.0, rows / most * (_HEIGHT - 2))
             kind = "bar thin" if day in days.thin else "bar"
-            paths[kind].append(f"M{_dot(place * step)} {_dot(_HEIGHT)}v-{_dot(height)}h{_dot(width)}V{_dot(_HEIGHT)}")
+            paths[kind].append(f"M{_dot(place * step)} {foot}v-{_dot(height)}h{across}V{foot}")
     return [_path(kind, "".join(pieces)) for kind, pieces in paths.items() if pieces]
 
 

@@ -218,7 +218,7 @@ class Days:
         """Days that are held and have no rows."""
         return [day for day in self.span if self.rows.get(day) == 0]
 
-    @property
+    @cached_property
     def held(self) -> list[int]:
         """Rows of the days that have any, in the order of the days."""
         return [rows for day in self.span if (rows := self.rows.get(day))]
