@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -165,10 +164,10 @@ class Holding:
         """Rows of each day held, ascending; files without a day, or with one that is no snapshot's, are left out."""
         held = self.raw.get("days") or {}
         first, last = date_of(held.get("first")) or dt.date.min, date_of(held.get("last")) or dt.date.max
-        days: Counter[dt.date] = Counter()
+        days: dict[dt.date, int] = {}
         for part in self.parts:
             if (day := date_of(part.get("date_key"))) is not None and first <= day <= last:
-                days[day] += int(part.get("rows") or 0)
+                days[day] = days.get(day, 0) + int(part.get("rows") or 0)
         return dict(sorted(days.items()))
 
     @property
@@ -208,12 +207,12 @@ class Days:
         """Every day, ascending."""
         return [self.first + n * DAY for n in range((self.last - self.first).days + 1)]
 
-    @property
+    @cached_property
     def missing(self) -> list[dt.date]:
         """Days that are not held."""
         return [day for day in self.span if day not in self.rows]
 
-    @property
+    @cached_property
     def empty(self) -> list[dt.date]:
         """Days that are held and have no rows."""
         return [day for day in self.span if self.rows.get(day) == 0]
