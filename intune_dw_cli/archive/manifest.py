@@ -1,14 +1,11 @@
 """The manifest: the archive's final inventory. The same data gives the same bytes, whatever interrupted the run.
 
-manifest.json is {"content": {...}, "content_sha256": "..."}; the hash is of the content as compact JSON with sorted
-keys. It holds no clock and no machine names: those are in the log of runs.
+manifest.json carries its own hash: see `sealed`. It holds no clock and no machine names: those are in the log of runs.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from operator import attrgetter
@@ -16,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from intune_dw_cli import __version__, jsontext
+from intune_dw_cli.archive import sealed
 from intune_dw_cli.archive.charts import ChartRecord
 from intune_dw_cli.archive.gaps import Gaps, find_gaps
 from intune_dw_cli.archive.layout import SMALLER
@@ -39,8 +37,7 @@ from intune_dw_cli.export.plan import USUAL_RETENTION_DAYS
 
 State = Literal["complete", "partial"]
 
-_JSON = json.JSONEncoder(ensure_ascii=False, check_circular=False)
-_LEVELS = 5  # document, content, collections, a collection, its slices
+_LEVELS = 4  # content, collections, a collection, its slices
 _MOST_DAYS = 36500
 _HOLDING = Shape(
     {
@@ -314,9 +311,7 @@ class Manifest:
         Args:
             content: What `content` gave, where that is at hand.
         """
-        content = content or self.content()
-        document = {"content_sha256": content_sha256(content), "content": content}
-        return (_laid_out(document, _LEVELS) + "\n").encode()
+        return sealed.encode(content or self.content(), _LEVELS)
 
     def hashes(self) -> dict[str, str]:
         """Return the SHA-256 of every file that the manifest lists, by its path."""
@@ -324,27 +319,10 @@ class Manifest:
         return {**self.documents, **charts, **{path: part.sha256 for path, part in self.parts.items()}}
 
 
-def _laid_out(value: Any, levels: int, indent: str = "\n") -> str:
-    """Return JSON text, indented for so many levels; what is deeper is written at once, which is many times faster."""
-    if not levels or not value or not isinstance(value, dict | list):
-        return _JSON.encode(value)
-    deeper = indent + " "
-    if isinstance(value, dict):
-        items = [f"{_JSON.encode(k)}: {_laid_out(v, levels - 1, deeper)}" for k, v in value.items()]
-        return "{" + deeper + ("," + deeper).join(items) + indent + "}"
-    return "[" + deeper + ("," + deeper).join(_laid_out(v, levels - 1, deeper) for v in value) + indent + "]"
-
-
 def smaller_text(record: SliceRecord) -> str:
     """Say that a slice came with fewer rows than are held."""
     paths = [part.path.removeprefix(f"{SMALLER}/") for part in record.smaller]
     return f"{', '.join(paths)} came with fewer rows than held; the held file stays"
-
-
-def content_sha256(content: Json) -> str:
-    """Return the hash of a manifest's content: of its compact JSON with sorted keys."""
-    text = json.dumps(content, ensure_ascii=True, sort_keys=True, separators=(",", ":"), check_circular=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_manifest(path: Path) -> Manifest | None:
@@ -361,9 +339,8 @@ def read_manifest(path: Path) -> Manifest | None:
     except OSError as error:
         raise ArchiveDamagedError(f"{path} cannot be read: {error.strerror}") from None
     try:
-        document = jsontext.loads(text)
-        content, digest = document["content"], document["content_sha256"]
-        version, is_whole = content["version"], content_sha256(content) == digest
+        content, is_whole = sealed.decode(text)
+        version = content["version"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ArchiveDamagedError(f"{path} is no manifest, or is damaged", hint=_RESTORE) from None
     if version != VERSION:

@@ -11,6 +11,8 @@ import json
 import re
 from typing import Any
 
+from intune_dw_cli import jsontext
+
 Json = dict[str, Any]
 
 _COMPACT = json.JSONEncoder(ensure_ascii=True, sort_keys=True, separators=(",", ":"), check_circular=False)
@@ -31,7 +33,7 @@ def decode(text: bytes) -> tuple[Json, bool]:
     Raises:
         KeyError, TypeError, ValueError, RecursionError: the text is no such document.
     """
-    document = json.loads(text)
+    document = jsontext.loads(text)
     content, digest = document["content"], document["content_sha256"]
     written = _DOCUMENT.fullmatch(_BREAK.sub(b"", text))
     if written and hashlib.sha256(written[1]).hexdigest().encode() == written[2]:

@@ -76,6 +76,8 @@ def texts(root: Path) -> str:
     for path in root.rglob("*"):
         if path.suffix == ".parquet":
             found.append(str(pq.read_table(path, partitioning=None).to_pylist()))
+        elif path.name == "manifest.json":  # ASCII, so that a name may be written in escapes
+            found.append(json.dumps(json.loads(path.read_bytes()), ensure_ascii=False))
         elif path.is_file():
             found.append(path.read_text("utf-8", "replace"))
     return "\n".join(found).casefold()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import gzip
+import json
 import shlex
 import subprocess
 import sys
@@ -273,7 +274,7 @@ def test_connection_and_message_options_have_environment_names(cli: Cli, sandbox
     cli("pull", "devices", env={"INTUNE_DW_API_VERSION": "beta"}).ok()
     assert all("api-version=beta" in t for t in sandbox.requests(asked))
     cli("backup", "A", env={"INTUNE_DW_ONLY": "devices", "INTUNE_DW_TENANT": "contoso"}).ok()
-    assert '"tenant": "contoso"' in (cli.cwd / "A" / "manifest.json").read_text("utf-8")
+    assert json.loads((cli.cwd / "A" / "manifest.json").read_bytes())["content"]["tenant"] == "contoso"
 
 
 def test_the_module_runs_as_the_command_does(cli: Cli) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from harness import SEED, STATE, Cli, SandboxProcess, by_name, tree
 
-from intune_dw_cli.archive.manifest import content_sha256
+from intune_dw_cli.archive.sealed import content_sha256
 
 Ruin = Callable[[Path], object]
 

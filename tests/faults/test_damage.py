@@ -15,7 +15,7 @@ from archives import FACT, SMALL, SOURCE, TODAY, back_up
 from harness import STATE, Cli
 from named_service import Instant, serving
 
-from intune_dw_cli.archive.manifest import content_sha256
+from intune_dw_cli.archive.sealed import content_sha256
 from intune_dw_cli.archive.verify import VerifyResult, verify
 from intune_dw_cli.data.datekey import DateKeyRange, from_date_key
 from intune_dw_cli.data.formats import FileFormat
@@ -227,7 +227,7 @@ def test_no_sound_archive_is_called_damaged(rng: random.Random, is_long: bool, t
                 shutil.rmtree(root)
 
 
-@pytest.mark.parametrize(("sound", "changed"), [(b"\n  ", b"\n\t "), (b"\n  ", b"\n \n"), (b": ", b":\t")])
+@pytest.mark.parametrize(("sound", "changed"), [(b"\n  ", b"\n\t "), (b"\n  ", b"\n \n"), (b'":', b'": ')])
 def test_a_blank_of_the_manifest_that_is_another_blank_now_is_found(
     archives: dict[str, Path], tmp_path: Path, sound: bytes, changed: bytes
 ) -> None:

@@ -15,7 +15,8 @@ from archives import FACT, TODAY, back_up
 from mutation import CASES, LONG_CASES, mutated
 
 from intune_dw_cli.archive.journal import encode_line, read_journal, whole_lines
-from intune_dw_cli.archive.manifest import content_sha256, encode_sums, read_manifest
+from intune_dw_cli.archive.manifest import encode_sums, read_manifest
+from intune_dw_cli.archive.sealed import content_sha256
 from intune_dw_cli.archive.status import archive_status
 from intune_dw_cli.archive.verify import verify
 from intune_dw_cli.data.datekey import DateKeyRange, from_date_key
