@@ -41,6 +41,7 @@ from intune_dw_cli.export.pages import PageReader, Reading
 from intune_dw_cli.export.parts import Part
 from intune_dw_cli.export.plan import CollectionPlan, Slice
 from intune_dw_cli.export.tally import SliceTally
+from intune_dw_cli.export.together import ROWS_TOGETHER, RowsTogether
 from intune_dw_cli.service.warehouse import Warehouse
 
 _FAILURES_PER_COLLECTION = 3
@@ -115,6 +116,7 @@ class Engine:
         workers: Slices under way at once.
         observer: Hears what happens, from the worker threads.
         stop: When set, the run ends with InterruptedRunError as soon as the requests under way return.
+        rows_together: Rows that are written at a time where pages are smaller; 1 passes each page on as it comes.
     """
 
     def __init__(
@@ -124,11 +126,13 @@ class Engine:
         workers: int = 4,
         observer: Observer = ignore,
         stop: threading.Event | None = None,
+        rows_together: int = ROWS_TOGETHER,
     ) -> None:
         self._warehouse = warehouse
         self._workers = max(1, workers)
         self._observer = observer
         self._stop = stop or threading.Event()
+        self.rows_together = rows_together
         self.decoding = threading.BoundedSemaphore(max(1, min(self._workers, os.cpu_count() or 1)))
         # How the service wants DateKey spelled in $filter: as documented, until it answers 400 to that.
         self.documented_spelling = True
@@ -335,6 +339,7 @@ class _SliceWorker:
 
     def _fill(self, output: SliceOutput, tally: SliceTally, additional: bool) -> bool:
         """Write all pages; return True when the rows need the column `_additional` and the output lacks it."""
+        rows = RowsTogether(output.write, self._engine.rows_together)
         for reading in self._readings():
             if self._engine._stop.is_set():
                 raise InterruptedRunError("stopped before the end", hint=CONTINUES)
@@ -349,11 +354,12 @@ class _SliceWorker:
                     raise _WidenedError
                 return True
             tally.observe(batch, reading.decoded.absent)
-            output.write(_with_additional(batch) if additional else batch)
+            rows.add(_with_additional(batch) if additional else batch)
             self._observer(PageFetched(self._state.name, batch.num_rows, reading.wire_bytes))
             if self._plan.top is not None and tally.rows >= self._plan.top:
                 break
             del reading, batch  # the next page is waited for without them
+        rows.flush()
         return False
 
     def _redacted(self, batch: pa.RecordBatch) -> pa.RecordBatch:

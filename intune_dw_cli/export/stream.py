@@ -39,7 +39,7 @@ class BatchStream:
     def __init__(self, warehouse: Warehouse, plan: CollectionPlan, *, workers: int, observer: Observer) -> None:
         self._stop = threading.Event()
         self._handover = _Handover(self._stop)
-        self._engine = Engine(warehouse, workers=workers, observer=observer, stop=self._stop)
+        self._engine = Engine(warehouse, workers=workers, observer=observer, stop=self._stop, rows_together=1)
         arguments = (warehouse, plan, workers, observer)
         self._thread = threading.Thread(target=self._run, args=arguments, name="stream", daemon=True)
         self._thread.start()
