@@ -18,7 +18,7 @@ class RequestPolicy:
     Attributes:
         connect_timeout: For a connection to come about.
         read_timeout: Of silence, before and within an answer; a few bytes now and then are silence too.
-        answer_timeout: For one whole answer, however steadily it drips.
+        answer_timeout: For the headers of an answer, and again for its body, however steadily they drip.
         tries: Attempts at one request before it fails; throttling answers are not counted.
         throttles: 429 answers in a row that one request sits out.
         first_wait: Upper end of the first random wait; doubles with each attempt.

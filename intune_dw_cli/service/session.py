@@ -14,6 +14,7 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
 from intune_dw_cli import __version__
+from intune_dw_cli.service.heads import HeadLimit
 from intune_dw_cli.service.hosts import Origin, is_loopback, origin_of
 
 
@@ -31,12 +32,16 @@ class Way:
 
 
 class Session(requests.Session):
-    """A session for one thread, and for one bundle of certification authorities."""
+    """A session for one thread, and for one bundle of certification authorities.
 
-    def __init__(self) -> None:
+    Args:
+        heads: Ends answers whose headers take too long.
+    """
+
+    def __init__(self, heads: HeadLimit) -> None:
         super().__init__()
-        self.mount("https://", _OpaqueAdapter(max_retries=0, pool_maxsize=1))
-        self.mount("http://", _OpaqueAdapter(max_retries=0, pool_maxsize=1))
+        self.mount("https://", _OpaqueAdapter(heads))
+        self.mount("http://", _OpaqueAdapter(heads))
         self.headers.update(
             {"User-Agent": f"intune-dw/{__version__}", "OData-MaxVersion": "4.0", "OData-Version": "4.0"}
         )
@@ -93,6 +98,10 @@ class Bearer(AuthBase):
 class _OpaqueAdapter(HTTPAdapter):
     """Sends the address as it is: a nextLink is opaque, and urllib3 would write `%3d` as `%3D`. For one thread."""
 
+    def __init__(self, heads: HeadLimit) -> None:
+        super().__init__(max_retries=0, pool_maxsize=1)
+        self._heads = heads
+
     def get_connection_with_tls_context(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Any:
         """Return the connection pool for a request, which keeps to the request's own spelling of its address."""
         pool: Any = super().get_connection_with_tls_context(request, *args, **kwargs)
@@ -100,7 +109,8 @@ class _OpaqueAdapter(HTTPAdapter):
 
         def make_request(connection: Any, method: str, target: str, **options: Any) -> Any:
             same = target.lower() == served.lower()
-            return send(pool, connection, method, served if same else target, **options)
+            with self._heads.on(connection, pool, target):
+                return send(pool, connection, method, served if same else target, **options)
 
         pool._make_request = make_request
         return pool

@@ -25,6 +25,7 @@ from intune_dw_cli.service.body import read_body
 from intune_dw_cli.service.call import JSON, Answer, Call
 from intune_dw_cli.service.failures import no_answer, status_error, tls_error
 from intune_dw_cli.service.gate import RequestGate
+from intune_dw_cli.service.heads import HeadLimit
 from intune_dw_cli.service.large import LargeAnswers
 from intune_dw_cli.service.problem import parse_problem
 from intune_dw_cli.service.retry import RETRIED, Attempts, RequestPolicy, retry_after_seconds
@@ -62,6 +63,7 @@ class Transport:
         self.stop = stop or threading.Event()
         self._gate = RequestGate(workers)
         self._large = LargeAnswers(self.stop)
+        self._heads = HeadLimit(self._policy.answer_timeout)
         self._local = threading.local()
         self._sessions: list[Session] = []
         self._reached = False
@@ -69,6 +71,7 @@ class Transport:
 
     def close(self) -> None:
         """Close the connections of all threads."""
+        self._heads.close()
         for session in self._sessions:
             session.close()
 
@@ -207,7 +210,7 @@ class Transport:
     def _session(self) -> Session:
         session: Session | None = getattr(self._local, "session", None)
         if session is None:
-            session = Session()
+            session = Session(self._heads)
             self._local.session = session
             self._sessions.append(session)
         return session

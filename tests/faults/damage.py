@@ -37,6 +37,17 @@ def dripping(true: Response) -> Iterator[Piece]:
         yield DRIP
 
 
+def dripping_headers(true: Response) -> Iterator[Piece]:
+    """One byte now and then from the first line on, and no end of headers."""
+    for place in range(12):
+        yield framed(true)[place : place + 1]
+        yield DRIP
+    for _ in range(40):
+        yield b"X-Wait: 1\r\n" if _ else framed(true)[12:17]
+        yield DRIP
+    yield CLOSE
+
+
 def dragging(true: Response) -> Iterator[Piece]:
     """Much and again much, and no end for long."""
     yield framed(true, length=len(true.body) + 40 * 5000)[: -len(true.body)]
@@ -75,6 +86,7 @@ FAULTS: dict[str, tuple[Damage, str]] = {
     "JSON twice": (of_body(lambda body: body * 2), "not valid JSON"),
     "zeros for the last bytes": (of_body(lambda body: body[:-40] + bytes(40)), "JSON"),
     "1 byte now and then": (dripping, "hardly anything came"),
+    "headers without end": (dripping_headers, "did not answer in time"),
     "no end for long": (dragging, "had not ended after"),
     "silence": (lambda true: [SILENCE, framed(true)], "did not answer in time"),
     "silence in the body": (lambda true: [framed(true)[:-30], SILENCE, framed(true)[-30:]], "nothing came"),
@@ -112,7 +124,7 @@ HARMLESS: dict[str, Damage] = {
 """Odd answers that hold what they should."""
 
 
-SLOW = ("1 byte now and then", "no end for long", "silence", "silence in the body")
+SLOW = ("1 byte now and then", "headers without end", "no end for long", "silence", "silence in the body")
 """Those of FAULTS that only a time-out ends."""
 
 

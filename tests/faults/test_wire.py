@@ -24,7 +24,7 @@ NAMES = (FACT, "users")
 
 def patience(fault: str) -> dict[str, Any]:
     """Short time-outs where nothing else ends a fault."""
-    return {"read_timeout": 0.5, "answer_timeout": 1.0} if fault in SLOW else {}
+    return {"read_timeout": 1.0, "answer_timeout": 2.0} if fault in SLOW else {}
 
 
 @pytest.fixture(scope="module")
