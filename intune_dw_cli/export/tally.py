@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from intune_dw_cli.data.datekey import DateKeyRange
 from intune_dw_cli.data.schema import CollectionSchema
 from intune_dw_cli.errors import FilterIgnoredError
+from intune_dw_cli.export.together import RowsTogether
 
 _KEY_BYTES = 64 * 1024 * 1024
 _CHUNK_ROWS = 64 * 1024
@@ -111,6 +112,7 @@ class KeyTally:
 
     def __init__(self, columns: list[str]) -> None:
         self._columns = columns
+        self._together = RowsTogether(self._take)
         self._rows = 0
         self._repeats = 0  # of neighbours, while in order
         self._ordered = True
@@ -130,7 +132,10 @@ class KeyTally:
         self._rows += batch.num_rows
         if not self._columns:
             return
-        keys = _told_apart(batch.select(self._columns))
+        self._together.add(batch.select(self._columns))
+
+    def _take(self, batch: pa.RecordBatch) -> None:
+        keys = _told_apart(batch)
         if self._ordered:
             self._compare(keys)
         if self._held is not None:
@@ -140,6 +145,7 @@ class KeyTally:
         """Return how many rows repeat the key of another one; None where that can no longer be told."""
         if not self._columns:
             return max(0, self._rows - 1)
+        self._together.flush()
         if self._ordered:
             return self._repeats
         if self._held is None:

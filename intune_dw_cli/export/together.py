@@ -1,4 +1,4 @@
-"""Rows of small pages, written together: a write has its price, however few its rows are."""
+"""Rows of small pages, taken together: a write has its price, however few its rows are, and so has a check."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class RowsTogether:
 
     Args:
         write: Takes the rows.
-        rows: How many are enough to be written; 1 passes each batch that has rows on as it comes.
+        rows: How many are enough; 1 passes each batch that has rows on as it comes.
     """
 
     def __init__(self, write: Callable[[pa.RecordBatch], None], rows: int = ROWS_TOGETHER) -> None:
