@@ -339,7 +339,7 @@ class _SliceWorker:
 
     def _fill(self, output: SliceOutput, tally: SliceTally, additional: bool) -> bool:
         """Write all pages; return True when the rows need the column `_additional` and the output lacks it."""
-        rows = RowsTogether(output.write, self._engine.rows_together)
+        together = RowsTogether(self._engine.rows_together)
         for reading in self._readings():
             if self._engine._stop.is_set():
                 raise InterruptedRunError("stopped before the end", hint=CONTINUES)
@@ -354,12 +354,14 @@ class _SliceWorker:
                     raise _WidenedError
                 return True
             tally.observe(batch, reading.decoded.absent)
-            rows.add(_with_additional(batch) if additional else batch)
+            if (rows := together.add(_with_additional(batch) if additional else batch)) is not None:
+                output.write(rows)
             self._observer(PageFetched(self._state.name, batch.num_rows, reading.wire_bytes))
             if self._plan.top is not None and tally.rows >= self._plan.top:
                 break
-            del reading, batch  # the next page is waited for without them
-        rows.flush()
+            del reading, batch, rows  # the next page is waited for without them
+        if (rows := together.rest()) is not None:
+            output.write(rows)
         return False
 
     def _redacted(self, batch: pa.RecordBatch) -> pa.RecordBatch:

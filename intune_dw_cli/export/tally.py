@@ -112,7 +112,7 @@ class KeyTally:
 
     def __init__(self, columns: list[str]) -> None:
         self._columns = columns
-        self._together = RowsTogether(self._take)
+        self._together = RowsTogether()
         self._rows = 0
         self._repeats = 0  # of neighbours, while in order
         self._ordered = True
@@ -132,9 +132,11 @@ class KeyTally:
         self._rows += batch.num_rows
         if not self._columns:
             return
-        self._together.add(batch.select(self._columns))
+        self._take(self._together.add(batch.select(self._columns)))
 
-    def _take(self, batch: pa.RecordBatch) -> None:
+    def _take(self, batch: pa.RecordBatch | None) -> None:
+        if batch is None:
+            return
         keys = _told_apart(batch)
         if self._ordered:
             self._compare(keys)
@@ -145,7 +147,7 @@ class KeyTally:
         """Return how many rows repeat the key of another one; None where that can no longer be told."""
         if not self._columns:
             return max(0, self._rows - 1)
-        self._together.flush()
+        self._take(self._together.rest())
         if self._ordered:
             return self._repeats
         if self._held is None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pyarrow as pa
 
 ROWS_TOGETHER = 4096
@@ -11,28 +9,26 @@ ROWS_TOGETHER = 4096
 
 
 class RowsTogether:
-    """Passes record batches of one schema on, small ones joined, in their order.
+    """Joins small record batches of one schema, in their order.
 
     Args:
-        write: Takes the rows.
-        rows: How many are enough; 1 passes each batch that has rows on as it comes.
+        rows: How many are enough; 1 gives each batch that has rows back as it came.
     """
 
-    def __init__(self, write: Callable[[pa.RecordBatch], None], rows: int = ROWS_TOGETHER) -> None:
-        self._write = write
+    def __init__(self, rows: int = ROWS_TOGETHER) -> None:
         self._enough = rows
         self._batches: list[pa.RecordBatch] = []
         self._rows = 0
 
-    def add(self, batch: pa.RecordBatch) -> None:
-        """Take rows, and write them with those that are held once they are enough. Raises what `write` raises."""
+    def add(self, batch: pa.RecordBatch) -> pa.RecordBatch | None:
+        """Take rows; return them with those that were held once they are enough."""
         self._batches.append(batch)
         self._rows += batch.num_rows
-        if self._rows >= self._enough:
-            self.flush()
+        return self.rest() if self._rows >= self._enough else None
 
-    def flush(self) -> None:
-        """Write what is held; there may be nothing. Raises what `write` raises."""
+    def rest(self) -> pa.RecordBatch | None:
+        """Return what is held; None where nothing is."""
         batches, self._batches, self._rows = self._batches, [], 0
-        if batches:
-            self._write(batches[0] if len(batches) == 1 else pa.concat_batches(batches))
+        if not batches:
+            return None
+        return batches[0] if len(batches) == 1 else pa.concat_batches(batches)

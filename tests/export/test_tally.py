@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import gc
+import weakref
 from collections.abc import Callable
 
 import pyarrow as pa
@@ -184,3 +186,18 @@ def test_a_collection_without_datekey_has_no_range_to_be_outside_of(
     tally = SliceTally(CollectionSchema("things", schema.columns, ("id",), None), OPEN, typed=False)
     tally.observe(batch_of((1, None), (2, 5)), NOTHING)
     assert (tally.rows, tally.duplicates(), tally.first_date_key) == (2, 0, None)
+
+
+def test_what_a_tally_holds_goes_with_it_and_does_not_wait_for_the_garbage_collector(
+    schema: CollectionSchema, batch_of: Batches
+) -> None:
+    """Its keys are megabytes for a few objects, and Python looks for garbage by their number."""
+    tally = SliceTally(schema, OPEN, typed=False)
+    tally.observe(batch_of((1, MONDAY)), NOTHING)
+    keys = weakref.ref(tally._keys)
+    gc.disable()
+    try:
+        del tally
+        assert keys() is None
+    finally:
+        gc.enable()

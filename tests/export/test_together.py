@@ -1,4 +1,4 @@
-"""Rows of small pages are written together, all of them, in their order."""
+"""Rows of small pages are taken together, all of them, in their order."""
 
 from __future__ import annotations
 
@@ -19,12 +19,10 @@ def batches_of(sizes: list[int]) -> list[pa.RecordBatch]:
 
 
 @given(st.lists(st.integers(0, 9), max_size=20), st.integers(1, 12))
-def test_every_row_is_written_once_and_in_order(sizes: list[int], enough: int) -> None:
-    written: list[pa.RecordBatch] = []
-    together = RowsTogether(written.append, enough)
-    for batch in batches_of(sizes):
-        together.add(batch)
-    together.flush()
+def test_every_row_is_given_back_once_and_in_order(sizes: list[int], enough: int) -> None:
+    together = RowsTogether(enough)
+    given_back = [together.add(batch) for batch in batches_of(sizes)]
+    written = [rows for rows in (*given_back, together.rest()) if rows is not None]
     assert [n for w in written for n in w["n"].to_pylist()] == [*range(sum(sizes))]
     assert all(w.schema == SCHEMA for w in written)
     assert all(w.num_rows >= enough for w in written[:-1])
@@ -33,17 +31,13 @@ def test_every_row_is_written_once_and_in_order(sizes: list[int], enough: int) -
 
 
 def test_a_batch_that_is_enough_by_itself_is_not_copied() -> None:
-    written: list[pa.RecordBatch] = []
     (batch,) = batches_of([4])
-    RowsTogether(written.append, 4).add(batch)
-    assert written == [batch]
-    assert written[0] is batch
+    assert RowsTogether(4).add(batch) is batch
 
 
 @pytest.mark.parametrize("size", [1, 3])
 def test_each_page_is_passed_on_where_one_row_is_enough(size: int) -> None:
-    written: list[pa.RecordBatch] = []
-    together = RowsTogether(written.append, 1)
-    for number, batch in enumerate(batches_of([size] * 5), 1):
-        together.add(batch)
-        assert len(written) == number
+    together = RowsTogether(1)
+    for batch in batches_of([size] * 5):
+        assert together.add(batch) is batch
+    assert together.rest() is None
