@@ -109,9 +109,14 @@ class OrderedOutput:
         """Note that a slice has given all its rows; write it, and those behind it, as far as the turn goes.
 
         One thread does that at a time. A slice that ends meanwhile is written by that thread.
+
+        Raises:
+            AbandonedError: another slice was aborted, or could not be written: nothing more is.
         """
         with self._changed:
             slot.done = True
+            if self._abandoned:
+                raise AbandonedError
             if self._passing_on:
                 return
             self._passing_on = True
@@ -123,6 +128,7 @@ class OrderedOutput:
                     self._turn += 1
                     self._changed.notify_all()
         except BaseException:
+            self.abandon()
             self._passing_on = False
             raise
 

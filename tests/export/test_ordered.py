@@ -220,6 +220,27 @@ def test_a_failed_slice_sends_away_whoever_waits_for_it(output: OrderedOutput, t
         output.slot(5, by_day=None)
 
 
+def test_after_rows_that_could_not_be_written_no_other_slice_writes(
+    sink: ListSink, output: OrderedOutput, batch_of: Batches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[pa.RecordBatch] = []
+
+    def refuse(batch: pa.RecordBatch) -> None:
+        tried.append(batch)
+        raise BrokenPipeError
+
+    monkeypatch.setattr(sink, "write", refuse)
+    first, second, third = (output.slot(number, by_day=None) for number in range(3))
+    second.write(batch_of((1, DAY)))
+    third.write(batch_of((2, DAY)))
+    second.finish()
+    with pytest.raises(BrokenPipeError):
+        first.finish()
+    with pytest.raises(AbandonedError):
+        third.finish()
+    assert len(tried) == 1
+
+
 def test_an_aborted_slice_forgets_its_rows(
     output: OrderedOutput, batch_of: Batches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
