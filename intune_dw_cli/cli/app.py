@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import sys
 from pathlib import Path
@@ -18,9 +17,6 @@ from intune_dw_cli.errors import InterruptedRunError, IntuneDwError
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h of glibc
 _LARGE = 2 * 1024 * 1024
-_NEW_OBJECTS = 20_000
-"""After so many new objects Python looks for garbage. What is imported stays: looking through it after every 700 took
-4 % of a short run."""
 
 app = typer.Typer(
     name="intune-dw",
@@ -68,7 +64,6 @@ def intune_dw(
 
 def main() -> None:
     """Run the command line and exit with its code. Never returns."""
-    gc.set_threshold(_NEW_OBJECTS)
     _share_memory()
     try:
         sys.exit(app(prog_name="intune-dw", standalone_mode=False))  # a code where a command left with one
