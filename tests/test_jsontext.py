@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intune_dw_cli.archive.journal import encode_line, whole_lines
-from intune_dw_cli.archive.manifest import content_sha256, read_manifest
+from intune_dw_cli.archive.manifest import read_manifest
+from intune_dw_cli.archive.sealed import content_sha256
 from intune_dw_cli.errors import ArchiveDamagedError, MalformedPageError
 from intune_dw_cli.jsontext import Served, dumps_exact, first_value, loads, loads_exact
 from intune_dw_cli.service.csdl import parse_service_document
