@@ -27,9 +27,10 @@ from intune_dw_cli.data.datekey import to_date_key
 from intune_dw_cli.errors import IntuneDwError, OutputError, UsageError
 from intune_dw_cli.events import CollectionPlanned, Observer, PartCommitted, Warned, ignore
 from intune_dw_cli.export.choice import narrow
-from intune_dw_cli.export.engine import CollectionOutcome, Engine, SliceFailure, SliceOutput, SliceResult
+from intune_dw_cli.export.engine import Engine, SliceOutput
 from intune_dw_cli.export.files import FREE_SPACE, copy_atomic, write_atomic
 from intune_dw_cli.export.names import file_stems
+from intune_dw_cli.export.outcome import CollectionOutcome, SliceFailure, SliceResult
 from intune_dw_cli.export.parts import PartNaming
 from intune_dw_cli.export.plan import CollectionPlan, Slice
 from intune_dw_cli.export.pull import slice_parts

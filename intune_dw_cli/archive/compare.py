@@ -26,9 +26,10 @@ from intune_dw_cli.data.formats import FileFormat
 from intune_dw_cli.data.redact import Redaction
 from intune_dw_cli.errors import ArchiveError, UsageError
 from intune_dw_cli.events import Observer, ignore
-from intune_dw_cli.export.engine import Engine, SliceOutput, SliceResult
+from intune_dw_cli.export.engine import Engine, SliceOutput
 from intune_dw_cli.export.files import make_folder
 from intune_dw_cli.export.names import file_stems
+from intune_dw_cli.export.outcome import SliceResult
 from intune_dw_cli.export.parts import PartNaming
 from intune_dw_cli.export.plan import CollectionPlan, Slice, window
 from intune_dw_cli.export.pull import slice_parts

@@ -134,7 +134,7 @@ def _thin_days(rows_by_day: Mapping[int, int], inside: Sequence[int]) -> Iterabl
 def _is_usual(rows_by_day: Mapping[int, int], day: int, rows: int) -> bool:
     """Whether this day of the week has so few rows in other weeks, too."""
     weeks = [week for week in range(-_WEEKS, _WEEKS + 1) if week]
-    alike = [rows_by_day.get(to_date_key(from_date_key(day) + dt.timedelta(weeks=week)), 0) for week in weeks]
+    alike = [rows_by_day.get(to_date_key(days_after(from_date_key(day), 7 * week)), 0) for week in weeks]
     held = [other for other in alike if other]
     return len(held) >= _ENOUGH_WEEKS and rows >= _THIN * statistics.median(held)
 

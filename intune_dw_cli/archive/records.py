@@ -11,7 +11,7 @@ from intune_dw_cli.archive.layout import METADATA, SERVICE
 from intune_dw_cli.archive.shape import Maybe, Shape
 from intune_dw_cli.data.schema import CollectionSchema
 from intune_dw_cli.errors import ArchiveError
-from intune_dw_cli.export.engine import SliceResult
+from intune_dw_cli.export.outcome import SliceResult
 from intune_dw_cli.export.parts import Part
 
 VERSION = 1

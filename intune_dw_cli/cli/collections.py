@@ -85,45 +85,47 @@ def command(
     from intune_dw_cli.cli.console import ASKING, Terminal
     from intune_dw_cli.cli.progress import Reporter
     from intune_dw_cli.cli.stopping import stoppable
+    from intune_dw_cli.cli.summary import reported
     from intune_dw_cli.cli.tables import collection_table, property_table
 
     terminal = Terminal(talk)
-    if format not in FORMATS:
-        raise UsageError(f"--format {format} is not known", hint=f"Give one of {', '.join(FORMATS)}.")
-    if talk.json:
-        format = "json"
-    if dates and drift:
-        raise UsageError("--dates and --drift exclude each other", hint="Leave one of them out.")
-    require_positive("--workers", workers, "Give --workers 1 to ask one thing after the other; 4 is usual.")
-    with (
-        stoppable(terminal, words="stopping") as stop,
-        open_service(connection, terminal, workers=workers, observer=Reporter(terminal), stop=stop) as service,
-    ):
-        warehouse = service.warehouse()
-        with terminal.busy(ASKING):
-            _ = warehouse.entity_sets
-        if dates:
-            _show_dates(terminal, warehouse, name, days, format, workers, stop)
-            return
-        if drift:
-            _show_drift(terminal, warehouse, format)
-            return
-        if name is None:
-            rows = [_summary(e) for e in warehouse.entity_sets]
-            document: dict[str, Any] = {"version": _VERSION, "source": warehouse.source, "collections": rows}
+    with reported(terminal, "collections"):
+        if format not in FORMATS:
+            raise UsageError(f"--format {format} is not known", hint=f"Give one of {', '.join(FORMATS)}.")
+        if talk.json:
+            format = "json"
+        if dates and drift:
+            raise UsageError("--dates and --drift exclude each other", hint="Leave one of them out.")
+        require_positive("--workers", workers, "Give --workers 1 to ask one thing after the other; 4 is usual.")
+        with (
+            stoppable(terminal, "collections") as stop,
+            open_service(connection, terminal, workers=workers, observer=Reporter(terminal), stop=stop) as service,
+        ):
+            warehouse = service.warehouse()
+            with terminal.busy(ASKING):
+                _ = warehouse.entity_sets
+            if dates:
+                _show_dates(terminal, warehouse, name, days, format, workers, stop)
+                return
+            if drift:
+                _show_drift(terminal, warehouse, format)
+                return
+            if name is None:
+                rows = [_summary(e) for e in warehouse.entity_sets]
+                document: dict[str, Any] = {"version": _VERSION, "source": warehouse.source, "collections": rows}
+            else:
+                entity_set = warehouse.entity_set(name)
+                rows = _properties(entity_set)
+                document = {"version": _VERSION, **_summary(entity_set), "properties": rows}
+        if format == "json":
+            terminal.print_json(document)
+        elif format == "csv":
+            _print_csv(_dictionary(warehouse.entity_sets if name is None else (warehouse.entity_set(name),)))
+        elif name is None:
+            terminal.table(collection_table(rows, terminal.out.width))
+            terminal.say(f"{len(rows)} collections. Details: intune-dw collections NAME")
         else:
-            entity_set = warehouse.entity_set(name)
-            rows = _properties(entity_set)
-            document = {"version": _VERSION, **_summary(entity_set), "properties": rows}
-    if format == "json":
-        terminal.print_json(document)
-    elif format == "csv":
-        _print_csv(_dictionary(warehouse.entity_sets if name is None else (warehouse.entity_set(name),)))
-    elif name is None:
-        terminal.table(collection_table(rows, terminal.out.width))
-        terminal.say(f"{len(rows)} collections. Details: intune-dw collections NAME")
-    else:
-        terminal.table(property_table(rows))
+            terminal.table(property_table(rows))
 
 
 def _show_drift(terminal: Terminal, warehouse: Warehouse, format: str) -> None:

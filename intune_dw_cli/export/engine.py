@@ -7,7 +7,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -37,6 +36,7 @@ from intune_dw_cli.events import (
     ignore,
 )
 from intune_dw_cli.export.ordered import AbandonedError
+from intune_dw_cli.export.outcome import CollectionOutcome, SliceFailure, SliceResult
 from intune_dw_cli.export.pages import PageReader, Reading
 from intune_dw_cli.export.parts import Part
 from intune_dw_cli.export.plan import CollectionPlan, Slice
@@ -61,47 +61,6 @@ class SliceOutput(Protocol):
 
     def abort(self) -> None:
         """Undo what was written."""
-
-
-@dataclass(frozen=True, slots=True)
-class SliceResult:
-    """A slice whose rows are all in committed files.
-
-    Attributes:
-        duplicates: Rows that repeat another row's key, None where that was not looked at.
-        absent: Declared properties that no row had.
-        parts: The committed files.
-    """
-
-    slice: Slice
-    rows: int
-    pages: int
-    duplicates: int | None
-    absent: tuple[str, ...]
-    parts: tuple[Part, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SliceFailure:
-    """A slice that could not be fetched, and why."""
-
-    slice: Slice
-    error: IntuneDwError
-
-
-@dataclass(slots=True)
-class CollectionOutcome:
-    """What became of a collection: complete when `failures` is empty."""
-
-    plan: CollectionPlan
-    results: list[SliceResult] = field(default_factory=list)
-    failures: list[SliceFailure] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-    @property
-    def rows(self) -> int:
-        """Rows in this run's committed slices."""
-        return sum(r.rows for r in self.results)
 
 
 class _WidenedError(Exception):

@@ -15,21 +15,14 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from intune_dw_cli.data.formats import FileFormat
 from intune_dw_cli.errors import InterruptedRunError, IntuneDwError, SignInError
-from intune_dw_cli.events import (
-    Observer,
-    ignore,
-)
+from intune_dw_cli.events import Observer, ignore
 from intune_dw_cli.export.daycount import RowCounter
 from intune_dw_cli.export.plan import CollectionPlan, Slice
 from intune_dw_cli.export.sampler import Sample, Sampler
 from intune_dw_cli.service.warehouse import Warehouse
-
-if TYPE_CHECKING:
-    pass
 
 FIRST_ROWS = 1000
 TIME_FACTOR = 2

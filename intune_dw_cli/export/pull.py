@@ -14,10 +14,11 @@ from intune_dw_cli.data.outlet import ByteStream
 from intune_dw_cli.data.schema import CollectionSchema
 from intune_dw_cli.errors import IntuneDwError, OutputError
 from intune_dw_cli.events import Observer, PartCommitted
-from intune_dw_cli.export.engine import CollectionOutcome, Engine, SliceOutput, SliceResult
+from intune_dw_cli.export.engine import Engine, SliceOutput
 from intune_dw_cli.export.files import AtomicFile
 from intune_dw_cli.export.names import file_stems
 from intune_dw_cli.export.ordered import OrderedOutput
+from intune_dw_cli.export.outcome import CollectionOutcome, SliceResult
 from intune_dw_cli.export.parts import PartGuard, PartNaming, PartsOutput
 from intune_dw_cli.export.plan import CollectionPlan, Slice
 from intune_dw_cli.export.provenance import provenance

@@ -25,7 +25,18 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Sample:
-    """What was read of a collection."""
+    """What was read of a collection.
+
+    Attributes:
+        item: The slice, None where none was read yet.
+        rows: Its rows.
+        bytes: Size of the file that they would be.
+        wire_bytes: Bytes of its pages as they came, compressed.
+        empty_bytes: Size of such a file without rows.
+        started: When it was begun, on the monotonic clock.
+        seconds: How long it took.
+        error: Why it could not be read; None where it was.
+    """
 
     item: Slice | None = None
     rows: int = 0
@@ -38,7 +49,15 @@ class Sample:
 
 
 class Sampler:
-    """Reads slices as a run would, and measures them."""
+    """Reads slices as a run would, and measures them.
+
+    Args:
+        warehouse: Where from.
+        fmt: The files they are measured as.
+        workers: Slices under way at once.
+        observer: Hears of waits and warnings.
+        stop: When set, reading ends with InterruptedRunError.
+    """
 
     def __init__(
         self, warehouse: Warehouse, fmt: FileFormat, workers: int, observer: Observer, stop: threading.Event
@@ -54,7 +73,7 @@ class Sampler:
         return self._samples.setdefault(plan.entity_set.name, Sample())
 
     def read(self, plans: Sequence[CollectionPlan]) -> None:
-        """Read plans of one slice each."""
+        """Read plans of one slice each. What fails is in the sample's `error`; raises what `Engine.run` raises."""
         by_name = {plan.entity_set.name: plan for plan in plans}
         for plan in plans:
             self._samples[plan.entity_set.name] = Sample(plan.slices[0])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intune_dw_cli.archive.gaps import Loss, ThinDay, find_gaps
+from intune_dw_cli.archive.gaps import Loss, ThinDay, _thin_days, find_gaps
 from intune_dw_cli.data.datekey import from_date_key, to_date_key
 
 AS_OF = dt.date(2024, 3, 10)
@@ -111,3 +111,9 @@ def test_days_at_the_ends_of_the_calendar_are_told_as_far_as_it_goes() -> None:
     assert gaps.at_risk == (Loss(99991230, "9999-12-31"),)
     assert gaps.next_loss == Loss(99991231, "9999-12-31")
     assert find_gaps({10101: 1}, as_of=dt.date.min, retention_days=60).service_first == 10101
+
+
+def test_a_thin_day_at_the_end_of_the_calendar_is_found() -> None:
+    """Its weeks before and after would lead beyond."""
+    held = {99991220 + n: 1000 for n in range(12)} | {99991230: 3} | {10101 + n: 1000 for n in range(5)} | {10103: 3}
+    assert [t.date_key for t in _thin_days(held, sorted(held))] == [10103, 99991230]

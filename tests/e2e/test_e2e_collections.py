@@ -109,3 +109,12 @@ def test_an_unknown_name_suggests_near_misses(cli: Cli, wrong: str, near: str) -
 def test_an_unknown_format_is_a_usage_error(cli: Cli) -> None:
     said = cli("collections", "-f", "yaml").ok(2)
     assert "table, json" in said.err
+
+
+@pytest.mark.parametrize(
+    ("given", "message"), [(["devicez"], "there is no collection"), (["--workers", "0"], "--workers 0")]
+)
+def test_json_has_an_object_for_a_failure_too(cli: Cli, given: list[str], message: str) -> None:
+    ended = cli("collections", "--json", *given).ok(2)
+    assert (ended.json["command"], ended.json["state"]) == ("collections", "failed")
+    assert message in ended.json["errors"][0]["message"]
