@@ -1,8 +1,8 @@
 """The trend charts that the documented move procedure asks for, and how each is had.
 
-Requests, their order, permissions and portal paths are those of service.md, section 7, which has them from Microsoft's
-move page ("literal targets"), the Graph reference and the list of reports that can be exported. Permissions are the
-least privileged ones and have the same name for users and apps.
+Requests, their order, permissions and portal paths are from Microsoft's page on the move, the Graph reference and the
+list of reports that can be exported. Permissions are the least privileged ones and have the same name for users and
+apps.
 """
 
 from __future__ import annotations

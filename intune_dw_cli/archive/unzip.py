@@ -1,8 +1,8 @@
 """The one report inside a zip from the network, read without trusting anything that the zip says.
 
-An export job's file is a ZIP with one CSV or JSON (service.md, section 7). Nothing is ever written under a name from
-the zip, and still a zip with a name that would be dangerous is refused: whoever made it is not the service. What it
-inflates to is counted while it inflates; sizes in its headers are not believed.
+An export job's file is a ZIP with one CSV or JSON. Nothing is ever written under a name from the zip, and still a zip
+with a name that would be dangerous is refused: whoever made it is not the service. What it inflates to is counted while
+it inflates; sizes in its headers are not believed.
 """
 
 from __future__ import annotations

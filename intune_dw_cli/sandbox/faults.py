@@ -74,7 +74,7 @@ class Fault:
         times: How often it happens; 0 always. Default once, or always where there is a probability.
         probability: Chance for each request, decided by the tenant's seed.
         retry_after: Seconds that the answer asks the client to wait; None for 1 with a 429 and nothing with the others.
-        body: Shape of the error body, a to f of service.md; None for the kind's usual one.
+        body: Shape of the error body, a to f as in `problems`; None for the kind's usual one.
         after: Share of the body that is sent before it is cut.
     """
 

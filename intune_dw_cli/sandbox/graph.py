@@ -1,4 +1,4 @@
-"""Microsoft Graph, as far as the trend charts ask for it (service.md, section 7), and the blob store behind it."""
+"""Microsoft Graph, as far as the trend charts ask for it, and the blob store behind it."""
 
 from __future__ import annotations
 

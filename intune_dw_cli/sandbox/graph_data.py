@@ -1,7 +1,7 @@
 """What Graph's reports and collections say about a tenant: the same users, apps, policies and enrolments.
 
 The columns of export jobs and collections are the documented ones. What the report functions really contain is not
-known to the public (service.md, section 7): here it is CSV made of the tenant's daily figures.
+known to the public: here it is CSV made of the tenant's daily figures.
 """
 
 from __future__ import annotations

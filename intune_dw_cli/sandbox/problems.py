@@ -1,4 +1,4 @@
-"""Error bodies in every shape that was seen from the service and its gateways (service.md, section 6)."""
+"""Error bodies in every shape that was seen from the service and its gateways."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Export jobs of Microsoft Graph: what is asked for, what comes, and how patient we are.
 
-Facts and their sources are in service.md, sections 7 and 8.
+Facts are from Microsoft's Intune pages on exporting reports with Graph; that jobs hang is what admins report.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Microsoft Graph, as far as the trend charts need it: collections, report functions and export jobs.
 
-Facts and their sources are in service.md, sections 7 and 8: Microsoft's Graph reference for the requests, its Intune
-pages on exporting reports for export jobs and their limits. Requests go out through the one `Transport`, with a token
-source for Graph. The bearer goes to Graph's own origin only. What lies elsewhere, the target of a redirect and the
-blob of an export job, is fetched without it, and its address counts as a secret: a SAS URL opens to whoever has it.
+Facts are from Microsoft's Graph reference (the requests) and its Intune pages on exporting reports (export jobs and
+their limits). Requests go out through the one `Transport`, with a token source for Graph. The bearer goes to Graph's
+own origin only. What lies elsewhere, the target of a redirect and the blob of an export job, is fetched without it, and
+its address counts as a secret: a SAS URL opens to whoever has it.
 """
 
 from __future__ import annotations

@@ -226,7 +226,7 @@ def test_undeclared_properties_do_not_come_through_and_are_warned_of(
 def test_declared_properties_that_the_documentation_does_not_know_are_redacted_and_warned_of(
     tmp_path: Path, sandbox: Sandbox, redaction: Redaction
 ) -> None:
-    # primaryUser is what real devices had in October 2025 and the documentation lacks (service.md 4).
+    # primaryUser is what real devices had in October 2025 and the documentation lacks.
     real = warehouse(sandbox)
     declared = real.metadata_document.replace(b'Name="manufacturer"', b'Name="primaryUser"')
     assert declared != real.metadata_document
